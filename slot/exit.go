@@ -1,0 +1,218 @@
+package slot
+
+import (
+	"fmt"
+	"hash/fnv"
+	"math"
+	"slices"
+	"syscall"
+	"time"
+)
+
+// spinning is the number of quick clean exits in a row from which the reason
+// says so in as many words.
+const spinning = 10
+
+// pacedWithWork bounds the pace while messages wait: publishers as fast as the
+// consumer can hide its work from the depth, and must not be starved for it.
+const pacedWithWork = 5 * time.Second
+
+// exited records an exit, decides its class and what follows.
+func exited(p Policy, s State, now time.Time, e ExitInfo) (State, Effect) {
+	asked := s.Phase == Draining || s.Phase == Killing
+	cause := s.Reason.Code
+	if !asked {
+		cause = ""
+	}
+	class := classify(p, e, asked, cause)
+	s.Last = ExitRecord{
+		Run: s.Run, Code: e.Code, Signal: e.Signal, Class: class, Step: e.Step,
+		Cause: cause, At: e.At, Ran: e.Ran, Detail: describe(e, class),
+	}
+	quick := e.Ran < p.MinUptime
+	switch {
+	case class.Failed():
+		return failed(p, s, now, e), Release
+	case class == ClassPermanent:
+		return final(s, now, Permanent), Release
+	case class == ClassStopped:
+		s.Failures, s.Quick = 0, 0
+		return enter(s, Waiting, now, s.Wish), Release
+	case class == ClassUnknown && quick:
+		return failed(p, s, now, e), Release
+	case p.Restart != Always && class != ClassRecycled && class != ClassUnknown:
+		return final(s, now, Ended), Release
+	}
+	s.Failures = 0
+	return clean(p, s, now, e, quick && idleRun(class, e)), Release
+}
+
+// idleRun says whether a quick run has to be taken for one that did no work.
+func idleRun(class Class, e ExitInfo) bool {
+	return class == ClassEmpty || class == ClassRecycled || e.Work != WorkDone
+}
+
+func classify(p Policy, e ExitInfo, asked bool, cause Code) Class {
+	switch {
+	case e.ExecError != "":
+		return ClassMisconfigured
+	case asked && cause == MemoryHard:
+		return ClassOOM
+	case asked && comesBack(cause):
+		return ClassRecycled
+	case asked:
+		return ClassStopped
+	case e.Unknown:
+		return ClassUnknown
+	case e.Signal != 0:
+		return ClassCrashed
+	case slices.Contains(p.Permanent, e.Code):
+		return ClassPermanent
+	case slices.Contains(p.EmptyCodes, e.Code):
+		return ClassEmpty
+	case slices.Contains(p.Clean, e.Code):
+		return ClassClean
+	case e.Code == 126 || e.Code == 127:
+		// What shells return for "cannot be run" and "not found".
+		return ClassMisconfigured
+	}
+	return ClassCrashed
+}
+
+// comesBack tells the causes after which the slot starts again by itself.
+func comesBack(c Code) bool {
+	switch c {
+	case TimeLimit, MemoryLimit, Recycle, Changed:
+		return true
+	}
+	return false
+}
+
+// failed counts a failure and backs off: exponentially, with jitter, for ever.
+func failed(p Policy, s State, now time.Time, e ExitInfo) State {
+	if e.Ran >= max(p.ResetAfter, time.Second) {
+		s.Failures = 0
+	}
+	s.Failures++
+	s.Quick = 0
+	if p.Restart == Never {
+		return final(s, now, Ended)
+	}
+	d := delay(p, s, s.Failures)
+	s = enter(s, Waiting, now, Reason{Backoff, s.Last.Detail + tries(s.Failures)})
+	s.Deadline = now.Add(d)
+	return s
+}
+
+func tries(n int) string {
+	if n < 3 {
+		return ""
+	}
+	return fmt.Sprintf("; %d times in a row", n)
+}
+
+// clean follows an exit that is no failure: at once, unless runs keep ending
+// at once without doing anything. The first of those is forgiven.
+func clean(p Policy, s State, now time.Time, e ExitInfo, idle bool) State {
+	if !idle {
+		s.Quick = 0
+		return enter(s, Waiting, now, Reason{Exit, s.Last.Detail})
+	}
+	s.Quick++
+	if s.Quick < 2 {
+		return enter(s, Waiting, now, Reason{Exit, s.Last.Detail})
+	}
+	text := fmt.Sprintf("%s, %d times in a row without work", s.Last.Detail, s.Quick)
+	if s.Quick >= spinning {
+		text = "spinning: " + text
+	}
+	d := delay(p, s, s.Quick-1)
+	if e.Work != WorkUnknown {
+		d = min(d, pacedWithWork)
+	}
+	s = enter(s, Waiting, now, Reason{Paced, text})
+	s.Deadline = now.Add(d)
+	return s
+}
+
+func final(s State, now time.Time, why Code) State {
+	s.Final = true
+	return enter(s, Halted, now, Reason{why, s.Last.Detail})
+}
+
+// delay is initial·factor^(n-1), at most max, of which the jitter's share is
+// random: by a hash of slot and run, so that replays agree.
+func delay(p Policy, s State, n int) time.Duration {
+	d := float64(p.Initial) * math.Pow(p.Factor, float64(n-1))
+	d = min(d, float64(p.Max))
+	return time.Duration(d * (1 - p.Jitter*share(p.Key, s.Run)))
+}
+
+// share is a number in [0,1) that differs between slots and runs.
+func share(key string, run uint64) float64 {
+	h := fnv.New64a()
+	h.Write([]byte(key))
+	var b [8]byte
+	for i := range b {
+		b[i] = byte(run >> (8 * i))
+	}
+	h.Write(b[:])
+	// FNV's high bits hardly move for the last bytes: mix before taking them.
+	x := h.Sum64()
+	x ^= x >> 33
+	x *= 0xff51afd7ed558ccd
+	x ^= x >> 33
+	return float64(x>>11) / (1 << 53)
+}
+
+// describe puts an exit into words.
+func describe(e ExitInfo, class Class) string {
+	text := e.Detail
+	switch {
+	case e.ExecError != "":
+		return e.ExecError
+	case text != "":
+	case e.Unknown:
+		text = "ended, status unknown"
+	case e.Signal == int(syscall.SIGKILL) && class == ClassCrashed:
+		text = "killed by SIGKILL, not by qsuper (out of memory?)"
+	case e.Signal != 0:
+		text = "killed by " + signalName(e.Signal)
+	default:
+		text = fmt.Sprintf("exit %d", e.Code)
+	}
+	return fmt.Sprintf("%s after %s", text, round(e.Ran))
+}
+
+func round(d time.Duration) time.Duration {
+	switch {
+	case d < time.Second:
+		return d.Round(time.Millisecond)
+	case d < time.Minute:
+		return d.Round(100 * time.Millisecond)
+	}
+	return d.Round(time.Second)
+}
+
+// signals are those a consumer is likely to die of; syscall.Signal only has
+// their descriptions.
+var signals = map[int]string{
+	1: "SIGHUP", 2: "SIGINT", 3: "SIGQUIT", 4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL",
+	10: "SIGUSR1", 11: "SIGSEGV", 12: "SIGUSR2", 13: "SIGPIPE", 14: "SIGALRM", 15: "SIGTERM", 24: "SIGXCPU",
+	25: "SIGXFSZ", 31: "SIGSYS",
+}
+
+func signalName(n int) string {
+	if name, ok := signals[n]; ok {
+		return name
+	}
+	return fmt.Sprintf("signal %d", n)
+}
+
+// SignalName returns "SIGTERM" for 15, "" for 0.
+func SignalName(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return signalName(n)
+}
