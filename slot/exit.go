@@ -37,7 +37,7 @@ func exited(p Policy, s State, now time.Time, e ExitInfo) (State, Effect) {
 		return final(s, now, Permanent), Release
 	case class == ClassStopped:
 		s.Failures, s.Quick = 0, 0
-		return enter(s, Waiting, now, s.Wish), Release
+		return enter(s, Waiting, now, Reason{Exit, s.Last.Detail}), Release
 	case class == ClassUnknown && quick:
 		return failed(p, s, now, e), Release
 	case p.Restart != Always && class != ClassRecycled && class != ClassUnknown:

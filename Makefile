@@ -1,0 +1,52 @@
+# What qsuper is built, tested and measured with. `make help` lists the targets.
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS  = -s -w -X main.release=$(VERSION)
+# Packages with goroutines or processes: always under the race detector.
+RACE     = ./control/... ./health/... ./keeper/... ./logs/... ./lock/... ./pidfile/... ./proc/... ./runner/... ./cmd/...
+PURE     = ./config/... ./internal/... ./plan/... ./schedule/... ./slot/...
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test unit acceptance race lint check bench generate packages clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## bin/qsuper, one static file
+	CGO_ENABLED=0 $(GO) build -ldflags '$(LDFLAGS)' -o bin/qsuper ./cmd/qsuper
+
+demo: build ## the whole thing in a minute, nothing to install
+	./bin/qsuper demo
+
+test: packages build unit acceptance ## everything, against real servers and consumers (installs Debian packages)
+
+unit: ## packages on their own
+	$(GO) test $(PURE)
+	$(GO) test -race $(RACE)
+
+acceptance: build ## the binary with real brokers, databases and third-party consumers
+	$(GO) test -count=1 -timeout 30m ./test/...
+
+race: ## every package under the race detector
+	$(GO) test -race ./...
+
+lint: ## gofmt, vet, staticcheck where it is installed
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "run gofmt -w on these"; exit 1; }
+	$(GO) vet ./...
+	@if command -v staticcheck >/dev/null; then staticcheck ./...; fi
+
+check: lint generate unit ## what must be true before a commit
+	git diff --exit-code -- slot/doc.go
+
+generate: ## files that are made from code
+	$(GO) test ./slot -run TestEveryReachableState -update
+
+bench: build ## qsuper beside runit, s6, Supervisor and bare C, in one run
+	$(GO) run ./bench -qsuper bin/qsuper
+
+packages: ## the Debian packages that the tests need
+	./test/install-packages
+
+clean: ## remove what was built
+	rm -rf bin

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"qsuper/control"
+)
+
+// waitOptions are the flags of commands that can wait until they have become true.
+type waitOptions struct {
+	wait    bool
+	noWait  bool
+	timeout time.Duration
+}
+
+// addFlags: waits says whether the command waits unless told otherwise.
+func (o *waitOptions) addFlags(f *pflag.FlagSet, waits bool) {
+	if waits {
+		f.BoolVar(&o.noWait, "no-wait", false, "return as soon as the daemon has accepted it")
+	} else {
+		f.BoolVar(&o.wait, "wait", false, "return when it is done")
+	}
+	o.wait = waits
+	f.DurationVar(&o.timeout, "timeout", 0, "wait no longer than this `duration`; what was asked for goes on")
+}
+
+// check completes the options after the flags have been read.
+func (o *waitOptions) check() error {
+	switch {
+	case o.timeout < 0:
+		return usage("give a duration such as 60s", "--timeout cannot be negative")
+	case o.noWait && o.timeout > 0:
+		return usage("give one of them", "--no-wait and --timeout exclude each other")
+	case o.timeout > 0:
+		o.wait = true
+	case o.noWait:
+		o.wait = false
+	}
+	return nil
+}
+
+func (o waitOptions) limit() string {
+	if o.timeout == 0 {
+		return ""
+	}
+	return o.timeout.String()
+}
+
+// wording is how a verb is reported.
+type wording struct {
+	doing string // stopping
+	done  string // stopped
+	noun  string // stop
+	state string // what an instance is when it is done with: gone, renewed or running
+
+	suffix string // after the names: " to 4"
+}
+
+// runCommand sends one command and reports what became of it.
+func runCommand(ctx context.Context, c *control.Client, cmd control.Command, w wording, out *screen) error {
+	reply, err := withProgress(ctx, c, cmd, w, out, func() (control.CommandReply, error) { return c.Do(ctx, cmd) })
+	if err != nil {
+		return goesOn(err, cmd.Wait, w)
+	}
+	if out.json {
+		if err := printJSON(out, reply); err != nil {
+			return err
+		}
+	} else {
+		outcomes(out, reply)
+		if !reply.TimedOut {
+			out.printf("%s\n", summary(reply, cmd, w))
+		}
+	}
+	return verdict(reply, cmd, w)
+}
+
+// goesOn tells somebody who no longer waits that the daemon still works on it.
+func goesOn(err error, waited bool, w wording) error {
+	if waited && errors.Is(err, context.Canceled) {
+		return &exitError{code: exitFailed, err: fmt.Errorf("no longer waiting; the %s goes on", w.noun), hint: `watch it with "qsuper status --watch"`}
+	}
+	return err
+}
+
+// verdict turns a reply into an exit code.
+func verdict(r control.CommandReply, cmd control.Command, w wording) error {
+	if r.TimedOut {
+		return &exitError{
+			code: exitFailed,
+			err:  fmt.Errorf("not done after %s; the %s goes on%s", humane(cmd.Limit()), w.noun, busy(r)),
+			hint: hurry(cmd),
+		}
+	}
+	if r.Killed > 0 {
+		return exit(exitKilled)
+	}
+	return nil
+}
+
+// busy lists who keeps a wait from ending.
+func busy(r control.CommandReply) string {
+	var names []string
+	for _, o := range r.Outcomes {
+		if o.Exit == nil {
+			names = append(names, instance(o))
+		}
+	}
+	return stillBusy(names)
+}
+
+func stillBusy(names []string) string {
+	const most = 10
+	if len(names) == 0 {
+		return ""
+	}
+	text := strings.Join(names[:min(len(names), most)], ", ")
+	if more := len(names) - most; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return ": still busy " + text
+}
+
+func hurry(cmd control.Command) string {
+	if cmd.Verb != control.VerbStop {
+		return `watch it with "qsuper status --watch"`
+	}
+	return fmt.Sprintf(`to kill what is left: %s`, strings.TrimRight("qsuper stop --now "+strings.Join(cmd.Names, " "), " "))
+}
+
+// summary is the last line: stopped orders, 4 instances, 1 of them had to be killed.
+func summary(r control.CommandReply, cmd control.Command, w wording) string {
+	who := strings.Join(r.Consumers, ", ")
+	if len(r.Consumers) > 5 {
+		who = plural(len(r.Consumers), "consumer")
+	}
+	who = oneLine(who)
+	if !cmd.Wait {
+		return fmt.Sprintf("%s %s%s", w.doing, who, w.suffix)
+	}
+	text := fmt.Sprintf("%s %s%s:", w.done, who, w.suffix)
+	if n := len(r.Outcomes); n > 0 {
+		text += " " + plural(n, "instance")
+	} else {
+		text += " nothing had to be done"
+	}
+	if r.Killed > 0 {
+		text += fmt.Sprintf(", %d of them had to be killed", r.Killed)
+	}
+	return text
+}

@@ -1,0 +1,359 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"qsuper/config"
+	"qsuper/control"
+	"qsuper/health"
+	"qsuper/internal/kind"
+	"qsuper/logs"
+	"qsuper/plan"
+	"qsuper/runner"
+	"qsuper/slot"
+)
+
+// daemon answers the control API from the runner. It only converts: what is
+// shown are the very values that were decided on.
+type daemon struct {
+	runner    *runner.Runner
+	keeperPID int
+	started   time.Time // of the keeper
+	load      func() (*config.Config, error)
+	reloading sync.Mutex // one reload at a time
+	onReload  func(*config.Config)
+	stopAll   func(now bool) <-chan runner.Reply // and ends the daemon
+}
+
+func (d *daemon) Status(q control.StatusQuery) (control.Status, error) {
+	shots, err := d.runner.Snapshots(q.Names, runner.Detail{Slots: q.Slots, Usage: q.Usage})
+	if err != nil {
+		return control.Status{}, apiError(err)
+	}
+	cfg, loaded, refused := d.runner.Config()
+	s := control.Status{
+		Version: 1, Jobs: []struct{}{}, Consumers: []control.ConsumerStatus{}, Connections: []control.ConnectionStatus{},
+		Daemon: control.DaemonStatus{
+			Name: cfg.Daemon.Name, Version: version(), KeeperPID: d.keeperPID, EnginePID: os.Getpid(), StartedAt: d.started,
+			Stopping: d.runner.Stopping(), Config: control.ConfigStatus{Path: cfg.Path, LoadedAt: loaded, Error: refused},
+		},
+	}
+	for _, shot := range shots {
+		s.Consumers = append(s.Consumers, consumerStatus(shot))
+	}
+	for _, c := range d.runner.Connections() {
+		s.Connections = append(s.Connections, control.ConnectionStatus{
+			Name: c.Name, Type: c.Type, State: string(c.State), LatencyMS: float64(c.Latency.Microseconds()) / 1000,
+			Error: c.Err, Since: c.Since, CheckedAt: c.At,
+		})
+	}
+	return s, nil
+}
+
+func consumerStatus(s runner.Snapshot) control.ConsumerStatus {
+	c := control.ConsumerStatus{
+		Name: s.Config.Name, Group: s.Config.Group, State: string(s.Summary.State), Healthy: s.Summary.Healthy,
+		Wanted: s.Result.Target, Running: s.Summary.Running, Max: s.Max,
+		Code: string(s.Summary.Reason.Code), Since: s.Summary.Since, Exits: s.Exits, Crashes: s.Crashes,
+	}
+	if s.Summary.Reason.Code != slot.OK {
+		c.Reason = s.Summary.Reason.String()
+	}
+	if q := s.Config.Queue; q != nil {
+		c.Queue = queueStatus(q, s.Observed.Queue)
+	}
+	for _, u := range s.Slots {
+		c.Slots = append(c.Slots, slotStatus(u))
+	}
+	return c
+}
+
+func queueStatus(q *config.Queue, d *plan.Depth) *control.QueueStatus {
+	s := &control.QueueStatus{Connection: q.Connection, Name: q.Name, State: string(health.Unknown)}
+	if d == nil {
+		s.Error = "not measured yet"
+		return s
+	}
+	s.State, s.MeasuredAt, s.Error = string(d.State), d.At, d.Err
+	if d.State != health.OK {
+		return s
+	}
+	s.Ready = &d.Ready
+	s.InFlight, s.Delayed, s.Consumers = known64(d.InFlight), known64(d.Delayed), known64(d.Consumers)
+	if d.Oldest != health.NotKnown {
+		oldest := d.Oldest.Seconds()
+		s.OldestSeconds = &oldest
+	}
+	return s
+}
+
+func known64(n int64) *int64 {
+	if n == health.NotKnown {
+		return nil
+	}
+	return &n
+}
+
+func slotStatus(u runner.SlotSnapshot) control.SlotStatus {
+	s := control.SlotStatus{
+		Slot: u.Slot, Phase: u.State.Phase.String(), PID: u.State.PID, Since: u.State.Since, Run: u.State.Run,
+		Failures: u.State.Failures, Code: string(u.State.Reason.Code), Adopted: u.State.Adopted,
+		RSSBytes: u.RSS, CPUPercent: u.CPU,
+	}
+	if u.State.Phase == slot.Running {
+		s.Code = string(slot.OK)
+	} else {
+		s.Reason = u.State.Reason.String()
+	}
+	if !u.State.Deadline.IsZero() {
+		s.Deadline = &u.State.Deadline
+	}
+	if u.State.Last.Run != 0 || u.State.Last.Class != "" {
+		e := exitStatus(u.State.Last)
+		s.LastExit = &e
+	}
+	return s
+}
+
+func exitStatus(e slot.ExitRecord) control.ExitStatus {
+	return control.ExitStatus{
+		Run: e.Run, Code: e.Code, Signal: slot.SignalName(e.Signal), Class: string(e.Class), Step: e.Step,
+		At: e.At, Seconds: e.Ran.Seconds(), Detail: e.Detail,
+	}
+}
+
+func (d *daemon) Explain(name string) (control.Explain, error) {
+	shots, err := d.runner.Snapshots([]string{name}, runner.Detail{Slots: true, Gates: true})
+	if err != nil {
+		return control.Explain{}, apiError(err)
+	}
+	if len(shots) != 1 {
+		return control.Explain{}, &control.Invalid{Problem: fmt.Sprintf("%q means %d consumers", name, len(shots)), Advice: "name one consumer, or one slot such as orders/0"}
+	}
+	s := shots[0]
+	x := control.Explain{
+		Consumer: s.Config.Name, State: string(s.Summary.State), Wanted: s.Result.Target, Running: s.Summary.Running,
+		Reason: s.Summary.Reason.String(), Gates: gatesOf(s.Gates), Slots: []control.SlotExplain{}, Exits: []control.SlotExit{},
+	}
+	if _, number, ok := strings.Cut(name, "/"); ok {
+		if n, err := strconv.Atoi(number); err == nil {
+			x.Slot = &n
+		}
+	}
+	for _, u := range s.Slots {
+		reason := u.State.Reason
+		if u.State.Phase == slot.Running {
+			reason = u.Decision.Reason
+		}
+		x.Slots = append(x.Slots, control.SlotExplain{
+			Slot: u.Slot, Phase: u.State.Phase.String(), Want: u.Decision.Want.String(),
+			Code: string(reason.Code), Reason: reason.String(), Gates: slotGates(u.State),
+		})
+		for i := len(u.Exits) - 1; i >= 0; i-- {
+			x.Exits = append(x.Exits, control.SlotExit{Slot: u.Slot, ExitStatus: exitStatus(u.Exits[i])})
+		}
+	}
+	slices.SortStableFunc(x.Exits, func(a, b control.SlotExit) int { return b.At.Compare(a.At) })
+	x.Exits = x.Exits[:min(len(x.Exits), 10)]
+	return x, nil
+}
+
+func gatesOf(list []plan.Gate) []control.Gate {
+	gates := make([]control.Gate, len(list))
+	for i, g := range list {
+		gates[i] = control.Gate{Name: g.Name, State: string(g.State), Evidence: g.Evidence}
+	}
+	return gates
+}
+
+// slotGates are the two gates that each slot has for itself.
+func slotGates(s slot.State) []control.Gate {
+	backoff := control.Gate{Name: "backoff", State: string(plan.Open), Evidence: "no failures"}
+	if s.Failures > 0 {
+		backoff.Evidence = fmt.Sprintf("%d failures in a row, last: %s", s.Failures, s.Last.Detail)
+	}
+	if s.Reason.Code == slot.Backoff || s.Reason.Code == slot.Paced || s.Reason.Code == slot.Host {
+		backoff.State = string(plan.Closed)
+		backoff.Evidence = s.Reason.String()
+		if !s.Deadline.IsZero() {
+			backoff.Evidence += fmt.Sprintf(", next try in %.1f s", max(0, time.Until(s.Deadline).Seconds()))
+		}
+	}
+	if s.Final {
+		backoff.State, backoff.Evidence = string(plan.Closed), s.Reason.String()+" (\"qsuper restart\" ends this)"
+	}
+	lock := control.Gate{Name: "lock", State: string(plan.Skipped), Evidence: "looked at last, when it starts"}
+	switch {
+	case s.Phase.Alive():
+		lock.State, lock.Evidence = string(plan.Open), "held by its own process"
+		if s.PID != 0 {
+			lock.Evidence = fmt.Sprintf("held by its own process, pid %d", s.PID)
+		}
+	case s.Reason.Code == slot.Locked:
+		lock.State, lock.Evidence = string(plan.Closed), s.Reason.String()
+	}
+	return []control.Gate{backoff, lock}
+}
+
+func (d *daemon) Do(ctx context.Context, c control.Command) (control.CommandReply, error) {
+	if limit := c.Limit(); limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, limit)
+		defer cancel()
+	}
+	reply, err := d.runner.Do(ctx, runner.Command{
+		Verb: c.Verb, Names: c.Names, By: c.By, Now: c.Now, Wait: c.Wait, Count: c.Count,
+		Rolling: c.Rolling, MaxUnavailable: c.MaxUnavailable,
+	})
+	if err != nil {
+		return control.CommandReply{}, apiError(err)
+	}
+	return replyOf(reply), nil
+}
+
+func replyOf(r runner.Reply) control.CommandReply {
+	reply := control.CommandReply{Consumers: r.Consumers, TimedOut: r.TimedOut, Killed: r.Killed, Outcomes: []control.Outcome{}}
+	for _, o := range r.Outcomes {
+		out := control.Outcome{Consumer: o.Consumer, Slot: o.Slot, Phase: o.State.Phase.String(), PID: o.State.PID}
+		if o.State.Phase != slot.Running {
+			out.Reason = o.State.Reason.String()
+		}
+		if o.Exit != nil {
+			e := exitStatus(*o.Exit)
+			out.Exit = &e
+		}
+		reply.Outcomes = append(reply.Outcomes, out)
+	}
+	return reply
+}
+
+// Shutdown stops everything; the daemon ends whether or not anybody waits.
+func (d *daemon) Shutdown(ctx context.Context, s control.Shutdown) (control.CommandReply, error) {
+	replies := d.stopAll(s.Now)
+	if s.NoWait {
+		return control.CommandReply{Outcomes: []control.Outcome{}}, nil
+	}
+	select {
+	case reply := <-replies:
+		return replyOf(reply), nil
+	case <-ctx.Done():
+		return control.CommandReply{Outcomes: []control.Outcome{}, TimedOut: true}, nil
+	}
+}
+
+func (d *daemon) Reload(context.Context) (control.ReloadReply, error) {
+	d.reloading.Lock()
+	defer d.reloading.Unlock()
+	reply := control.ReloadReply{Problems: []string{}, Warnings: []string{}, Added: []string{}, Changed: []string{}, Removed: []string{}}
+	if d.runner.Stopping() {
+		return reply, apiError(runner.ErrStopping)
+	}
+	old, _, _ := d.runner.Config()
+	fresh, err := d.load()
+	if err != nil {
+		d.runner.Refuse(err.Error())
+		reply.Problems = strings.Split(strings.TrimRight(err.Error(), "\n"), "\n")
+		return reply, nil
+	}
+	change := config.Diff(old, fresh)
+	d.runner.Apply(fresh)
+	d.onReload(fresh)
+	for _, w := range fresh.Warnings {
+		reply.Warnings = append(reply.Warnings, w.String())
+	}
+	return described(reply, change), nil
+}
+
+func (d *daemon) Events(ctx context.Context, n int, follow bool, names []string, emit func(control.Event) error) error {
+	return apiError(d.runner.Events(ctx, n, follow, names, func(e runner.Event) error {
+		out := control.Event{
+			Seq: e.Seq, At: e.At, Consumer: e.Consumer, Run: e.Run, PID: e.PID, From: e.From, To: e.To,
+			Code: string(e.Reason.Code), Reason: e.Reason.String(),
+		}
+		if e.Consumer != "" {
+			out.Slot = &e.Slot
+		}
+		return emit(out)
+	}))
+}
+
+// Logs emits the end of each slot's output and then follows all of them.
+func (d *daemon) Logs(ctx context.Context, n int, follow bool, names []string, emit func(control.LogLine) error) error {
+	files, err := d.runner.LogFiles(names)
+	if err != nil {
+		return apiError(err)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var one sync.Mutex // emit takes one line at a time
+	say := func(f runner.LogFile, line []byte) error {
+		one.Lock()
+		defer one.Unlock()
+		return emit(control.LogLine{Consumer: f.Consumer, Slot: f.Slot, Text: string(line)})
+	}
+	var followers sync.WaitGroup
+	kept := false
+	for _, f := range files {
+		if !f.Kept {
+			continue
+		}
+		kept = true
+		end, err := logs.Tail(f.Path, n)
+		if err != nil {
+			return fmt.Errorf("read the output of %s/%d: %w", f.Consumer, f.Slot, err)
+		}
+		for _, line := range end.Lines {
+			if err := say(f, line); err != nil {
+				return err
+			}
+		}
+		if follow {
+			followers.Go(func() {
+				if err := logs.Follow(ctx, f.Path, end.End, func(line []byte) error { return say(f, line) }); err != nil {
+					cancel(err)
+				}
+			})
+		}
+	}
+	if !kept && len(files) > 0 {
+		return &control.Invalid{Problem: "no output is kept in files", Advice: "`logs.to` sends it elsewhere: look at the daemon's own output, or set `logs: {to: both}`"}
+	}
+	followers.Wait()
+	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// apiError turns the runner's errors into those the API tells apart.
+func apiError(err error) error {
+	var missing *runner.NotFoundError
+	var wrong *runner.UsageError
+	switch {
+	case errors.As(err, &missing):
+		return &control.NotFound{Name: missing.Name, Suggestion: kind.Nearest(missing.Name, missing.Known)}
+	case errors.As(err, &wrong):
+		return &control.Invalid{Problem: wrong.Problem, Advice: wrong.Advice}
+	case errors.Is(err, runner.ErrStopping):
+		return &control.Conflict{Problem: err.Error(), Advice: "wait until it has ended, then `qsuper start`"}
+	}
+	return err
+}
+
+// described puts what a reload changed into the reply.
+func described(r control.ReloadReply, c config.Change) control.ReloadReply {
+	r.Added, r.Changed, r.Removed = append(r.Added, c.Added...), append(r.Changed, c.Changed...), append(r.Removed, c.Removed...)
+	r.Unchanged = c.Unchanged
+	for _, key := range c.Restart {
+		r.Warnings = append(r.Warnings, key+" changed: it takes effect when the daemon is restarted")
+	}
+	return r
+}

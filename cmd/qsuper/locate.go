@@ -1,0 +1,104 @@
+package main
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"qsuper/config"
+	"qsuper/internal/kind"
+)
+
+// findSocket says where the daemon answers: --socket, $QSUPER_SOCKET, what the
+// file says that was named or lies in this directory, the standard path if a
+// socket is there, what the system's file says, the standard path.
+//
+// The system's file comes after the standard path only because looking for a
+// socket takes microseconds and reading YAML milliseconds.
+func (a *app) findSocket() (string, error) {
+	if a.socket != "" {
+		return a.socket, nil
+	}
+	if path := a.getenv("QSUPER_SOCKET"); path != "" {
+		return path, nil
+	}
+	standard := a.standardSocket("")
+	named := a.config != "" || a.getenv("QSUPER_CONFIG") != ""
+	if !named && !exists("qsuper.yaml") && exists(standard) {
+		return standard, nil
+	}
+	path, err := config.Find(a.config)
+	if err != nil {
+		return standard, nil
+	}
+	path, err = a.socketIn(path)
+	if err != nil && named {
+		return "", err
+	}
+	if err != nil {
+		return standard, nil
+	}
+	return path, nil
+}
+
+// socketIn reads daemon.socket.path of a file and nothing else: a file that is
+// half edited, or needs variables that only the daemon has, must not keep
+// anybody from asking the running daemon.
+func (a *app) socketIn(file string) (string, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return "", &exitError{code: exitConfig, err: errors.New("cannot read " + file + ": " + errors.Unwrap(err).Error()), hint: "name the daemon's socket with --socket"}
+	}
+	root, _ := kind.Parse(file, data, os.LookupEnv)
+	daemon := valueOf(root, "daemon")
+	if s := valueOf(valueOf(daemon, "socket"), "path"); s != nil && s.Value != "" {
+		return within(file, s.Value), nil
+	}
+	state := ""
+	if s := valueOf(daemon, "state_dir"); s != nil && s.Value != "" {
+		state = within(file, s.Value)
+	}
+	return a.standardSocket(state), nil
+}
+
+func valueOf(n *kind.Node, key string) *kind.Node {
+	if e := n.Get(key); e != nil {
+		return e.Value
+	}
+	return nil
+}
+
+// within resolves a path of a file: relative ones start at its directory.
+func within(file, path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	if abs, err := filepath.Abs(file); err == nil {
+		file = abs
+	}
+	return filepath.Join(filepath.Dir(file), path)
+}
+
+// standardSocket is the path package config gives a file that names none.
+func (a *app) standardSocket(stateDir string) string {
+	if os.Geteuid() == 0 {
+		return "/run/qsuper/qsuper.sock"
+	}
+	if dir := a.getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "qsuper", "qsuper.sock")
+	}
+	if stateDir == "" {
+		if dir := a.getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+			stateDir = filepath.Join(dir, "qsuper")
+		} else {
+			stateDir = filepath.Join(a.getenv("HOME"), ".local", "state", "qsuper")
+		}
+	}
+	return filepath.Join(stateDir, "qsuper.sock")
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return !errors.Is(err, fs.ErrNotExist)
+}

@@ -1,0 +1,18 @@
+// Command qsuper runs fleets of message-queue consumers.
+//
+// Each command is one file: newXCmd makes the cobra.Command, runX does the work
+// and knows nothing of cobra. Commands talk to a running daemon only through
+// control.Client.
+package main
+
+import (
+	"context"
+	"os"
+
+	"qsuper/proc"
+)
+
+func main() {
+	proc.HelperMain() // returns at once unless this is the start of a consumer
+	os.Exit(newApp(os.Stdout, os.Stderr, os.Getenv).execute(context.Background(), os.Args[1:]))
+}

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/mattn/go-runewidth"
+
+	"qsuper/control"
+)
+
+// outcomes prints one line for each instance that ended or started.
+func outcomes(out *screen, r control.CommandReply) {
+	longest := 0
+	for _, o := range r.Outcomes {
+		longest = max(longest, runewidth.StringWidth(instance(o)))
+	}
+	for _, o := range r.Outcomes {
+		text, st := outcome(o)
+		out.printf("%s  %s\n", runewidth.FillRight(instance(o), longest), out.paint(st, text))
+	}
+}
+
+func instance(o control.Outcome) string {
+	return fmt.Sprintf("%s/%d", oneLine(o.Consumer), o.Slot)
+}
+
+// outcome says how the former instance ended and what stands in its place.
+func outcome(o control.Outcome) (string, style) {
+	text, st := "", plain
+	if o.Exit != nil {
+		text, st = ending(*o.Exit)
+	}
+	now := ""
+	switch {
+	case o.Phase == "draining" || o.Phase == "killing":
+		now, st = fmt.Sprintf("%s, pid %d", oneLine(o.Phase), o.PID), yellow
+	case o.PID != 0:
+		now = fmt.Sprintf("runs with pid %d", o.PID)
+	case text == "" || o.Reason != "":
+		now = oneLine(o.Phase)
+	}
+	if o.Reason != "" && o.PID == 0 {
+		now = oneLine(o.Reason)
+	}
+	if text != "" && now != "" {
+		text += "; "
+	}
+	return text + now, st
+}
+
+// ending says how one stop ended: exit 0 after 1.2s, killed after 30s of grace.
+func ending(e control.ExitStatus) (string, style) {
+	took := ""
+	if e.StopSeconds > 0 {
+		took = " after " + humaneSeconds(e.StopSeconds)
+	}
+	text, st := howEnded(e)+took, plain
+	switch {
+	case e.Step == "kill" && took != "":
+		text, st = "killed"+took+" of grace", red
+	case e.Step == "kill":
+		text, st = "killed", red
+	case e.Signal != "":
+		text = "ended by " + text
+	case e.Code < 0:
+		text, st = "gone"+took+", its exit code is not known", yellow
+	case e.Code > 0:
+		st = yellow
+	}
+	if detail := oneLine(e.Detail); detail != "" && !strings.Contains(text, detail) {
+		text += " (" + detail + ")"
+	}
+	return text, st
+}
+
+// stopStep is ending's word for the exits of explain.
+func stopStep(e control.ExitStatus) string {
+	switch e.Step {
+	case "kill":
+		return "killed after " + humaneSeconds(e.StopSeconds)
+	case "signal":
+		return "stopped in " + humaneSeconds(e.StopSeconds)
+	}
+	return ""
+}

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"qsuper/control"
+)
+
+// A wait that is over sooner shows no progress line; later ones are redrawn at
+// this pace.
+const progressEvery = 300 * time.Millisecond
+
+type slotKey struct {
+	consumer string
+	slot     int
+}
+
+// progress is the line that is redrawn while a command waits: stopping orders:
+// 3 of 4 gone, 12s/30s (orders/2).
+type progress struct {
+	client *control.Client
+	cmd    control.Command
+	words  wording
+	out    *screen
+	began  time.Time
+	before map[slotKey]uint64 // the run of each instance there was
+}
+
+// withProgress runs act, on a terminal with a progress line above the outcome.
+func withProgress(ctx context.Context, c *control.Client, cmd control.Command, w wording, out *screen,
+	act func() (control.CommandReply, error),
+) (control.CommandReply, error) {
+	if !out.live || out.json || !cmd.Wait {
+		return act()
+	}
+	p := &progress{client: c, cmd: cmd, words: w, out: out, began: time.Now(), before: map[slotKey]uint64{}}
+	if st, err := p.look(ctx); err == nil {
+		p.remember(st)
+	}
+	type result struct {
+		reply control.CommandReply
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		reply, err := act()
+		done <- result{reply, err}
+	}()
+	tick := time.NewTicker(progressEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case r := <-done:
+			out.printf("%s", eraseLine)
+			return r.reply, r.err
+		case <-tick.C:
+			if st, err := p.look(ctx); err == nil {
+				out.measure()
+				out.printf("%s%s", eraseLine, out.cut(p.text(st, time.Now()), out.width-1))
+			}
+		}
+	}
+}
+
+func (p *progress) look(ctx context.Context) (control.Status, error) {
+	ctx, cancel := context.WithTimeout(ctx, progressEvery)
+	defer cancel()
+	return p.client.Status(ctx, control.StatusQuery{Names: p.cmd.Names, Slots: true})
+}
+
+func (p *progress) remember(st control.Status) {
+	for _, c := range st.Consumers {
+		for _, s := range c.Slots {
+			if s.PID != 0 {
+				p.before[slotKey{c.Name, s.Slot}] = s.Run
+			}
+		}
+	}
+}
+
+func (p *progress) text(st control.Status, now time.Time) string {
+	var who []string
+	for _, c := range st.Consumers {
+		who = append(who, oneLine(c.Name))
+	}
+	name := strings.Join(who, ", ")
+	if len(p.cmd.Names) == 0 || len(who) > 3 {
+		name = plural(len(who), "consumer")
+	}
+	done, total, limit, left := p.count(st)
+	text := fmt.Sprintf("%s %s: %d of %d %s, %s", p.words.doing, name, done, total, p.words.state, humane(now.Sub(p.began).Truncate(time.Second)))
+	if limit > 0 {
+		text += "/" + humane(limit.Round(time.Second))
+	}
+	if len(left) > 0 && len(left) <= 5 {
+		text += " (" + strings.Join(left, ", ") + ")"
+	}
+	return text
+}
+
+// count says how many instances are done, out of how many; how long the longest
+// grace is, counted from the beginning; and who is left.
+func (p *progress) count(st control.Status) (done, total int, limit time.Duration, left []string) {
+	for _, c := range st.Consumers {
+		if p.words.state == "running" {
+			done, total = done+c.Running, total+c.Wanted
+			continue
+		}
+		for _, s := range c.Slots {
+			run, was := p.before[slotKey{c.Name, s.Slot}]
+			if !was {
+				continue
+			}
+			total++
+			if p.finished(s, run) {
+				done++
+				continue
+			}
+			left = append(left, fmt.Sprintf("%s/%d", oneLine(c.Name), s.Slot))
+			if s.Deadline != nil && s.Phase != "running" {
+				limit = max(limit, s.Deadline.Sub(p.began))
+			}
+		}
+	}
+	return done, total, limit, left
+}
+
+func (p *progress) finished(s control.SlotStatus, run uint64) bool {
+	if p.words.state == "renewed" {
+		return s.Run > run && s.PID != 0
+	}
+	return s.Run > run || s.PID == 0
+}

@@ -1,0 +1,69 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"qsuper/control"
+)
+
+func newReloadCmd(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "reload",
+		Short: "Read the file again and apply only what changed",
+		Long: "Reads the file again and applies only what changed; instances of other consumers are not\n" +
+			"touched. A file with a problem changes nothing." +
+			exitHelp(exitDone, exitFailed, exitNoDaemon, exitConfig),
+		Args:              args(0, 0),
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE:              func(cmd *cobra.Command, _ []string) error { return a.remote(cmd, runReload) },
+	}
+}
+
+func runReload(ctx context.Context, c *control.Client, out *screen) error {
+	r, err := c.Reload(ctx)
+	if err != nil {
+		return err
+	}
+	if out.json {
+		if err := printJSON(out, r); err != nil {
+			return err
+		}
+	} else {
+		printReload(out, r)
+	}
+	if len(r.Problems) > 0 {
+		return exit(exitConfig)
+	}
+	return nil
+}
+
+func printReload(out *screen, r control.ReloadReply) {
+	for _, w := range r.Warnings {
+		out.printf("%s %s\n", out.paint(yellow, "warning:"), oneLine(w))
+	}
+	if len(r.Problems) > 0 {
+		for _, p := range r.Problems {
+			fmt.Fprintln(out.stderr, escape(p, ""))
+		}
+		fmt.Fprintf(out.stderr, "qsuper: the file is refused with %s; nothing has changed\n", plural(len(r.Problems), "problem"))
+		return
+	}
+	for _, part := range []struct {
+		word  string
+		style style
+		names []string
+	}{{"added", green, r.Added}, {"changed", yellow, r.Changed}, {"removed", red, r.Removed}} {
+		for _, name := range part.names {
+			out.printf("%s  %s\n", out.paint(part.style, fmt.Sprintf("%-7s", part.word)), oneLine(name))
+		}
+	}
+	text := plural(r.Unchanged, "consumer") + " unchanged"
+	if len(r.Added)+len(r.Changed)+len(r.Removed) == 0 {
+		text = "nothing to do, " + text
+	}
+	out.printf("%s\n", strings.TrimSpace(text))
+}

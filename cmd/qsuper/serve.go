@@ -1,0 +1,291 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	systemd "github.com/coreos/go-systemd/v22/daemon"
+	"github.com/spf13/cobra"
+
+	"qsuper/config"
+	"qsuper/control"
+	_ "qsuper/health/backends"
+	"qsuper/keeper"
+	"qsuper/runner"
+	"qsuper/slot"
+)
+
+// newEngineCmd is started by the keeper only.
+func newEngineCmd(a *app) *cobra.Command {
+	var o engineOptions
+	cmd := &cobra.Command{
+		Use:    "engine",
+		Short:  "Decide what runs (started by \"qsuper run\" only)",
+		Hidden: true,
+		Args:   args(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.config = a.config
+			return runEngine(cmd.Context(), o)
+		},
+	}
+	cmd.Flags().StringVar(&o.stateDir, "state-dir", "", "state `directory` that the keeper holds")
+	cmd.Flags().BoolVar(&o.once, "once", false, "one pass of the gates")
+	return cmd
+}
+
+type engineOptions struct {
+	config   string
+	stateDir string
+	once     bool
+}
+
+// engine is everything that lives in the second process.
+type engine struct {
+	client *keeper.Client
+	hello  keeper.Hello
+	runner *runner.Runner
+	server *control.Server
+	log    *slog.Logger
+	life   context.Context
+	stops  sync.WaitGroup // stops of everything that are under way
+	done   chan struct{}  // closed when everything has been stopped
+	end    sync.Once
+}
+
+// runEngine runs until everything has been stopped, or until the keeper is
+// gone. It stops no consumer by ending: the next engine goes on with them.
+func runEngine(ctx context.Context, o engineOptions) error {
+	conn, err := keeper.Inherited()
+	if err != nil {
+		return err
+	}
+	client, hello, err := keeper.Connect(conn)
+	if err != nil {
+		return err
+	}
+	cfg, err := loadInForce(o, hello)
+	if err != nil {
+		return err
+	}
+	e := &engine{client: client, hello: hello, log: newLogger(os.Stderr, cfg.Daemon.Log), done: make(chan struct{})}
+	d := &daemon{
+		keeperPID: hello.PID, started: hello.StartedAt, load: func() (*config.Config, error) { return loadChecked(o.config) },
+		onReload: func(cfg *config.Config) { e.saveInForce(cfg) }, stopAll: e.stopAll,
+	}
+	e.runner, err = runner.New(runner.Options{
+		Config: cfg, Keeper: client, Started: hello.StartedAt, Log: e.log, Once: o.once,
+		OnReload: func() { go e.reload(ctx, d) },
+	})
+	if err != nil {
+		return err
+	}
+	d.runner = e.runner
+	e.server = control.NewServer(d, control.Options{
+		Path: cfg.Daemon.Socket.Path, Mode: fs.FileMode(cfg.Daemon.Socket.Mode), Group: cfg.Daemon.Socket.Group, Log: e.log,
+	})
+	e.saveInForce(cfg)
+	return e.run(ctx)
+}
+
+// run lets the parts live together. The first three end with the engine; the
+// keeper ends last, because it is what the others need.
+func (e *engine) run(ctx context.Context) error {
+	life, stop := context.WithCancel(ctx)
+	defer stop()
+	e.life = life
+	link, unlink := context.WithCancel(context.WithoutCancel(ctx))
+	defer unlink()
+	var linked, parts sync.WaitGroup
+	errs := make(chan error, 4)
+	linked.Go(func() {
+		err := e.client.Run(link, e.runner.Handle)
+		errs <- err
+		stop()
+	})
+	parts.Go(func() { errs <- e.runner.Run(life); stop() })
+	parts.Go(func() { errs <- e.server.Run(life); stop() })
+	parts.Go(func() { e.obey(life) })
+	e.announce(life)
+	select {
+	case <-e.done:
+	case <-life.Done():
+	}
+	stop()
+	parts.Wait()
+	if e.stopped() {
+		if err := e.client.Quit(keeper.QuitRequest{}); err == nil {
+			linked.Wait() // the keeper closes the socket when it has heard
+		}
+		return nil
+	}
+	unlink()
+	linked.Wait()
+	close(errs)
+	for err := range errs {
+		if err != nil && !errors.Is(err, context.Canceled) {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *engine) stopped() bool {
+	select {
+	case <-e.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// finish ends the engine after everything has been stopped.
+func (e *engine) finish() { e.end.Do(func() { close(e.done) }) }
+
+// stopAll stops everything and then ends the engine. It goes on whether or not
+// anybody waits for the reply.
+func (e *engine) stopAll(now bool) <-chan runner.Reply {
+	replies := make(chan runner.Reply, 1)
+	e.log.Info("stopping everything", "now", now)
+	e.notify("STOPPING=1")
+	e.stops.Go(func() {
+		reply := e.runner.Shutdown(e.life, now)
+		replies <- reply
+		if !reply.TimedOut {
+			e.tell(reply)
+			e.finish()
+		}
+	})
+	return replies
+}
+
+// obey carries out signals to the daemon: the first stops everything with
+// grace, the second without.
+func (e *engine) obey(ctx context.Context) {
+	defer e.stops.Wait()
+	if e.hello.Terminating {
+		e.stopAll(false)
+	}
+	for {
+		select {
+		case t := <-e.runner.Terminations():
+			if err := e.client.Terminating(); err != nil {
+				e.log.Error("answer the keeper", "error", err)
+			}
+			if !e.runner.Stopping() || t.Now {
+				e.stopAll(t.Now)
+			}
+		case <-e.runner.Finished():
+			e.finish()
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// tell sums up how the instances ended.
+func (e *engine) tell(r runner.Reply) {
+	n := 0
+	for _, o := range r.Outcomes {
+		if o.Exit == nil {
+			continue
+		}
+		n++
+		if o.Exit.Step == "kill" || o.Exit.Class == slot.ClassOOM {
+			e.log.Warn("had to be killed", "consumer", o.Consumer, "slot", o.Slot, "exit", o.Exit.Detail)
+		}
+	}
+	e.log.Info("everything has stopped", "instances", n, "killed", r.Killed)
+}
+
+// announce says that the daemon is ready once it can be asked.
+func (e *engine) announce(ctx context.Context) {
+	select {
+	case <-e.server.Ready():
+		e.log.Info("ready", "engine_pid", os.Getpid(), "keeper_pid", e.hello.PID, "engines", e.hello.Engines)
+		e.notify("READY=1")
+	case <-ctx.Done():
+	}
+}
+
+func (e *engine) reload(ctx context.Context, d *daemon) {
+	reply, err := d.Reload(ctx)
+	switch {
+	case err != nil:
+		e.log.Error("reload refused", "error", err)
+	case len(reply.Problems) > 0:
+		for _, p := range reply.Problems {
+			e.log.Error("reload refused, nothing changed", "problem", p)
+		}
+	default:
+		e.log.Info("reloaded", "added", len(reply.Added), "changed", len(reply.Changed), "removed", len(reply.Removed), "unchanged", reply.Unchanged)
+	}
+}
+
+// inForce is the copy of the configuration that an engine started after a
+// crash goes on with: what lies on the disk may be half edited by then.
+const inForce = "config-in-force.json"
+
+// loadInForce loads the file for the first engine, and the copy for the ones
+// after it.
+func loadInForce(o engineOptions, hello keeper.Hello) (*config.Config, error) {
+	if hello.Engines > 1 {
+		cfg, err := config.LoadCopy(filepath.Join(o.stateDir, inForce), config.Options{})
+		if err == nil {
+			return cfg, nil
+		}
+		fmt.Fprintf(os.Stderr, "qsuper: the copy of the configuration cannot be used (%v); loading %s again\n", err, o.config)
+	}
+	return config.Load(o.config, config.Options{})
+}
+
+func (e *engine) saveInForce(cfg *config.Config) {
+	path := filepath.Join(cfg.Daemon.StateDir, inForce)
+	if err := cfg.SaveCopy(path); err != nil {
+		e.log.Error("a crash of the engine would load the file anew", "error", err)
+	}
+}
+
+// loadChecked loads a file and looks at the host as well: what cannot run is
+// refused before anything changes.
+func loadChecked(path string) (*config.Config, error) {
+	cfg, err := config.Load(path, config.Options{})
+	if err != nil {
+		return nil, err
+	}
+	if problems := config.CheckHost(cfg); len(problems) > 0 {
+		return nil, &config.Error{Problems: problems}
+	}
+	return cfg, nil
+}
+
+// newLogger writes the daemon's own log.
+func newLogger(f *os.File, o config.DaemonLog) *slog.Logger {
+	levels := map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
+	opts := &slog.HandlerOptions{Level: levels[o.Level]}
+	if o.Format == "json" {
+		return slog.New(slog.NewJSONHandler(f, opts))
+	}
+	opts.ReplaceAttr = func(groups []string, at slog.Attr) slog.Attr {
+		if at.Key == slog.TimeKey && len(groups) == 0 {
+			return slog.String(slog.TimeKey, at.Value.Time().Format(time.RFC3339))
+		}
+		return at
+	}
+	return slog.New(slog.NewTextHandler(f, opts))
+}
+
+// notify tells the service manager, if there is one. It is nobody's failure
+// when it cannot be told.
+func (e *engine) notify(state string) {
+	if _, err := systemd.SdNotify(false, state); err != nil {
+		e.log.Warn("tell the service manager", "state", state, "error", err)
+	}
+}

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+	"slices"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"qsuper/control"
+)
+
+type statusOptions struct {
+	names   []string
+	verbose bool
+	watch   bool
+}
+
+func (o *statusOptions) addFlags(f *pflag.FlagSet) {
+	f.BoolVarP(&o.verbose, "verbose", "v", false, "one row for each instance, and reasons in full")
+	f.BoolVarP(&o.watch, "watch", "w", false, "keep it on the screen; without a terminal, print it whenever it changes")
+}
+
+func newStatusCmd(a *app) *cobra.Command {
+	var o statusOptions
+	cmd := &cobra.Command{
+		Use:               "status [NAME…]",
+		Short:             "What runs, how much waits, and why something does not run",
+		Long:              "What runs, how much waits, and why something does not run." + exitHelp(exitDone, exitUnhealthy, exitNoDaemon),
+		Args:              args(0, -1),
+		ValidArgsFunction: a.completeNames,
+		RunE: func(cmd *cobra.Command, names []string) error {
+			o.names = names
+			return a.remote(cmd, func(ctx context.Context, c *control.Client, out *screen) error {
+				if o.watch {
+					return runWatch(ctx, c, o, out, a.now)
+				}
+				return runStatus(ctx, c, o, out, a.now)
+			})
+		},
+	}
+	o.addFlags(cmd.Flags())
+	return cmd
+}
+
+func runStatus(ctx context.Context, c *control.Client, o statusOptions, out *screen, now clockFunc) error {
+	st, err := c.Status(ctx, o.query(out))
+	if err != nil {
+		return err
+	}
+	if err := o.print(out, st, now); err != nil {
+		return err
+	}
+	return healthy(st)
+}
+
+// query asks for instances only when they are shown: a summary stays cheap
+// with a thousand of them.
+func (o statusOptions) query(out *screen) control.StatusQuery {
+	all := o.verbose || out.json
+	return control.StatusQuery{Names: o.names, Slots: all, Usage: all}
+}
+
+func (o statusOptions) print(out *screen, st control.Status, now clockFunc) error {
+	if out.json {
+		return printJSON(out, st)
+	}
+	v := statusView{screen: out, now: now(), verbose: o.verbose}
+	v.print(st)
+	return nil
+}
+
+// healthy is exit 3 when something that should be up is not.
+func healthy(st control.Status) error {
+	if slices.ContainsFunc(st.Consumers, func(c control.ConsumerStatus) bool { return !c.Healthy }) {
+		return exit(exitUnhealthy)
+	}
+	return nil
+}

@@ -1,0 +1,221 @@
+// Package config turns qsuper.yaml into a validated value.
+//
+// This file is the whole file format as types, with every default filled in:
+// what leaves Load needs no further look-up, parsing or checking. Durations are
+// durations, sizes are bytes, secrets print as ***. The tags are the key table;
+// internal/kind explains them, and a blank field is a key of a later release.
+package config
+
+import (
+	"syscall"
+	"time"
+
+	"qsuper/health"
+	"qsuper/schedule"
+)
+
+// Config is one loaded file with its includes.
+type Config struct {
+	Path        string   // the main file, absolute
+	Files       []string // the main file and every included one
+	Daemon      Daemon
+	Connections []*Connection // in the order of the file
+	Consumers   []*Consumer   // in the order of the file
+	Warnings    []Problem     // legal, but probably not what was meant
+	EnvUsed     []string      // variables of the environment that `connections` and `daemon` were filled from: they may be secrets
+
+	sources []*source // what it was loaded from; behind pointers, so that printing a Config does not show it
+}
+
+// Daemon is the `daemon:` section.
+type Daemon struct {
+	Name      string            `yaml:"name"`
+	StateDir  string            `yaml:"state_dir" format:"path"`
+	LogDir    string            `yaml:"log_dir" format:"path"`
+	Socket    Socket            `yaml:"socket"`
+	Log       DaemonLog         `yaml:"log"`
+	Interval  schedule.Interval `yaml:"interval"`                         // how often gates and queues are looked at
+	StartRate int               `yaml:"start_rate" min:"0" max:"1000000"` // starts per second over all consumers; 0 = no limit
+	Budget    Budget            `yaml:"budget"`
+	_         struct{}          `yaml:"http"`
+}
+
+// Socket is where the control API listens.
+type Socket struct {
+	Path  string `yaml:"path" format:"path"`
+	Mode  uint32 `yaml:"mode" format:"octal"` // permission bits
+	Group string `yaml:"group"`               // "" = the daemon's own
+}
+
+// DaemonLog is the daemon's own log on stderr.
+type DaemonLog struct {
+	Level  string `yaml:"level" oneof:"debug info warn error"`
+	Format string `yaml:"format" oneof:"text json"`
+}
+
+// Budget bounds the whole host; zero means no bound.
+type Budget struct {
+	Processes     int   `yaml:"processes" min:"0" max:"1000000"` // instances running at once
+	MemoryReserve int64 `yaml:"memory_reserve" format:"size"`    // bytes of MemAvailable that a start must leave free
+}
+
+// Connection is something consumers depend on.
+type Connection struct {
+	Name    string
+	Type    string
+	Timeout time.Duration // of one probe
+	Spec    health.Spec   // opened later; checking a file never dials
+	At      Position
+}
+
+// Consumer is one program with its slots.
+type Consumer struct {
+	Name   string
+	Group  string `yaml:"group"`
+	Preset string // magento | symfony | laravel | ""
+
+	// Exactly one of the two is set; presets are already expanded. Placeholders are not.
+	Command []string `yaml:"command"`
+	Shell   string   `yaml:"shell"`
+
+	Instances   Instances     `yaml:"instances"`
+	Queue       *Queue        // nil: no queue
+	Spawn       Spawn         `yaml:"spawn" oneof:"always on_messages"`
+	IdleTimeout time.Duration `yaml:"idle_timeout"`                          // on_messages: idle this long and it is asked to finish; 0 = never
+	Requires    []string      `yaml:"requires"`                              // connections that must answer, the queue's own included
+	MaxMessages int           `yaml:"max_messages" min:"0" max:"1000000000"` // 0 = not set
+	TimeLimit   time.Duration `yaml:"time_limit"`                            // 0 = none
+	MemoryLimit int64         `yaml:"memory_limit" format:"size"`            // bytes, resident, whole tree; 0 = none
+	MemoryHard  int64         `yaml:"memory_hard" format:"size"`             // bytes; 0 = none
+
+	Restart Restart          `yaml:"restart" oneof:"always unexpected never"`
+	Exit    Exit             `yaml:"exit"`
+	Backoff Backoff          `yaml:"backoff"`
+	Stop    Stop             `yaml:"stop"`
+	Active  *schedule.Window // nil: always
+
+	User    string   `yaml:"user"` // user[:group]; "" = the daemon's own
+	Dir     string   `yaml:"dir" format:"path"`
+	Env     Env      `yaml:"env"`
+	EnvFile []string // absolute; "-" in front: may be missing
+	Umask   *uint32  `yaml:"umask" format:"octal"`
+	Limits  Limits   `yaml:"limits"`
+	Logs    Logs     `yaml:"logs"`
+
+	Autostart bool `yaml:"autostart"`
+	At        Position
+
+	// Places says where the keys of this consumer were written: "command", "user", …
+	// A key from `defaults` is placed there; one that was not written is absent.
+	Places map[string]Position
+
+	_ struct{} `yaml:"lock" unless:"file"`
+	_ struct{} `yaml:"exclusive" unless:"false"`
+	_ struct{} `yaml:"restart_on"`
+	_ struct{} `yaml:"stall"`
+}
+
+// consumerKeys are the keys of a consumer that are not read straight into a
+// field of Consumer.
+type consumerKeys struct {
+	Preset   presetKey  `yaml:"preset"`
+	Queue    *queueKeys `yaml:"queue"`
+	Active   string     `yaml:"active"`
+	Timezone string     `yaml:"timezone"`
+	EnvFile  []envFile  `yaml:"env_file"`
+}
+
+// queueKeys are the keys of `queue:` over all connection types.
+type queueKeys struct {
+	Connection string `yaml:"connection,required"`
+	Name       string `yaml:"name"`
+	Layout     string `yaml:"layout"`
+	Table      string `yaml:"table"`
+	SQL        string `yaml:"query"`
+	Path       string `yaml:"path"`
+	Value      string `yaml:"value"`
+	Prefix     string `yaml:"prefix"`
+	Group      string `yaml:"group"`
+}
+
+// Instances is how many slots a consumer has. Fixed: Min == Max.
+type Instances struct {
+	Min         int           `yaml:"min" min:"0" max:"10000"`
+	Max         int           `yaml:"max" min:"0" max:"10000"`
+	PerInstance int           `yaml:"per_instance" min:"1" max:"1000000000"` // messages per instance; 0 when fixed
+	Cooldown    time.Duration `yaml:"cooldown"`                              // how long the wish for fewer must last
+	_           struct{}      `yaml:"max_wait"`
+}
+
+// Queue ties a consumer to a queue on a connection.
+type Queue struct {
+	Connection string
+	health.Queue
+}
+
+// Spawn says when a consumer is wanted.
+type Spawn string
+
+// The values of `spawn`.
+const (
+	SpawnAlways     Spawn = "always"
+	SpawnOnMessages Spawn = "on_messages"
+)
+
+// Restart says what follows an exit.
+type Restart string
+
+// The values of `restart`.
+const (
+	RestartAlways     Restart = "always"
+	RestartUnexpected Restart = "unexpected"
+	RestartNever      Restart = "never"
+)
+
+// Exit sorts exit codes into classes.
+type Exit struct {
+	Clean     []int `yaml:"clean" min:"0" max:"255"`
+	Empty     []int `yaml:"empty" min:"0" max:"255"`     // "found nothing to do"
+	Permanent []int `yaml:"permanent" min:"0" max:"255"` // "do not start me again"
+}
+
+// Backoff spaces restarts after crashes and after quick clean exits. It never gives up.
+type Backoff struct {
+	Initial    time.Duration `yaml:"initial"`
+	Factor     float64       `yaml:"factor" min:"1" max:"1000"`
+	Max        time.Duration `yaml:"max"`
+	Jitter     float64       `yaml:"jitter" format:"percent"` // 0..1: share of the delay that is random
+	ResetAfter time.Duration `yaml:"reset_after"`
+	MinUptime  time.Duration `yaml:"min_uptime"` // a clean exit quicker than this that did no work is paced; 0 = never
+}
+
+// Stop is the graceful ladder.
+type Stop struct {
+	Signal  syscall.Signal `yaml:"signal" format:"signal"`
+	Grace   time.Duration  `yaml:"grace"`
+	Scope   string         `yaml:"scope" format:"scope"` // process | group
+	Command []string       `yaml:"command"`              // run once per instance before the signal; nil = none
+	_       struct{}       `yaml:"wait_for" unless:""`
+}
+
+// Limits are set on the consumer's process before exec.
+type Limits struct {
+	NoFile *uint64 `yaml:"nofile" min:"3" max:"1073741816"` // soft limit of open files
+	Nice   *int    `yaml:"nice" min:"-20" max:"19"`
+}
+
+// Logs says where output goes.
+type Logs struct {
+	To       string `yaml:"to" oneof:"file stdout both none"`
+	MaxSize  int64  `yaml:"max_size" format:"size"`   // bytes; 0 = no rotation
+	Keep     int    `yaml:"keep" min:"0" max:"10000"` // rotated files
+	Compress bool   `yaml:"compress"`
+	Prefix   string `yaml:"prefix" oneof:"none time json"`
+}
+
+// Position is a place in a file.
+type Position struct {
+	File   string
+	Line   int
+	Column int
+}

@@ -1,0 +1,159 @@
+package config
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"hash"
+	"maps"
+	"reflect"
+	"slices"
+	"strconv"
+
+	"qsuper/health"
+)
+
+// Change is the difference between two configurations. Names are in the order
+// of the new file, removed ones in that of the old.
+type Change struct {
+	Added, Removed, Changed []string // consumers
+	Replace                 []string // of the changed: running processes must be replaced; for the others the change is applied to them live
+	Unchanged               int      // consumers
+	Connections             []string // connections that were added, changed or removed
+	Daemon                  []string // changed keys of `daemon` that are applied live
+	Restart                 []string // changed keys of `daemon` that need a restart of the daemon
+}
+
+// Empty reports whether nothing is different.
+func (c Change) Empty() bool {
+	return len(c.Added)+len(c.Removed)+len(c.Changed)+len(c.Connections)+len(c.Daemon)+len(c.Restart) == 0
+}
+
+// Diff says what has to be done to get from one configuration to another. It
+// looks at nothing else.
+func Diff(old, new *Config) Change {
+	var c Change
+	c.consumers(byName(old.Consumers, consumerName), new.Consumers)
+	after := byName(new.Consumers, consumerName)
+	for _, o := range old.Consumers {
+		if after[o.Name] == nil {
+			c.Removed = append(c.Removed, o.Name)
+		}
+	}
+	c.connections(old.Connections, new.Connections)
+	c.daemon(&old.Daemon, &new.Daemon)
+	return c
+}
+
+func (c *Change) consumers(before map[string]*Consumer, after []*Consumer) {
+	for _, n := range after {
+		o := before[n.Name]
+		switch {
+		case o == nil:
+			c.Added = append(c.Added, n.Name)
+		case sameConsumer(o, n):
+			c.Unchanged++
+		default:
+			c.Changed = append(c.Changed, n.Name)
+			if o.Fingerprint() != n.Fingerprint() {
+				c.Replace = append(c.Replace, n.Name)
+			}
+		}
+	}
+}
+
+func (c *Change) connections(before, after []*Connection) {
+	old, new := byName(before, connectionName), byName(after, connectionName)
+	for _, n := range after {
+		o := old[n.Name]
+		if o == nil || o.Type != n.Type || o.Timeout != n.Timeout || !health.Same(o.Spec, n.Spec) {
+			c.Connections = append(c.Connections, n.Name)
+		}
+	}
+	for _, o := range before {
+		if new[o.Name] == nil {
+			c.Connections = append(c.Connections, o.Name)
+		}
+	}
+}
+
+func (c *Change) daemon(old, new *Daemon) {
+	for _, k := range []struct {
+		key  string
+		same bool
+		list *[]string
+	}{
+		{"name", old.Name == new.Name, &c.Restart},
+		{"state_dir", old.StateDir == new.StateDir, &c.Restart},
+		{"log_dir", old.LogDir == new.LogDir, &c.Restart},
+		{"socket", old.Socket == new.Socket, &c.Restart},
+		{"log", old.Log == new.Log, &c.Daemon},
+		{"interval", old.Interval.Equal(new.Interval), &c.Daemon},
+		{"start_rate", old.StartRate == new.StartRate, &c.Daemon},
+		{"budget", old.Budget == new.Budget, &c.Daemon},
+	} {
+		if !k.same {
+			*k.list = append(*k.list, "daemon."+k.key)
+		}
+	}
+}
+
+func consumerName(c *Consumer) string     { return c.Name }
+func connectionName(c *Connection) string { return c.Name }
+
+func byName[T any](list []*T, name func(*T) string) map[string]*T {
+	m := make(map[string]*T, len(list))
+	for _, v := range list {
+		m[name(v)] = v
+	}
+	return m
+}
+
+// sameConsumer compares everything but where it was written.
+func sameConsumer(a, b *Consumer) bool {
+	if !a.Active.Equal(b.Active) {
+		return false
+	}
+	x, y := *a, *b
+	for _, c := range []*Consumer{&x, &y} {
+		c.Active, c.At, c.Places = nil, Position{}, nil
+	}
+	return reflect.DeepEqual(x, y)
+}
+
+// Fingerprint is a stable hash (32 hex digits) of what makes a process: command
+// line, environment, user, directory, umask and limits. Two configurations with
+// the same one can share running processes. How many instances there are, and
+// all that qsuper itself does (when, how often, how it stops), is not part of it.
+//
+// It is safe to store: values of the environment go in hashed.
+func (c *Consumer) Fingerprint() string {
+	h := sha256.New()
+	digest(h, "v1", c.Name, c.User)
+	for slot := range 2 { // two slots tell {slot} from a number that was written
+		l, err := c.expand(strconv.Itoa(slot), strconv.Itoa(slot+1), "{instances}")
+		digest(h, l.Dir, fmt.Sprint(err))
+		digest(h, l.Argv...)
+		for _, name := range slices.Sorted(maps.Keys(l.Env)) {
+			digest(h, name, l.Env[name])
+		}
+	}
+	digest(h, c.EnvFile...)
+	digest(h, optional(c.Umask), optional(c.Limits.NoFile), optional(c.Limits.Nice))
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+// digest adds strings so that no two lists give the same bytes.
+func digest(h hash.Hash, fields ...string) {
+	fmt.Fprintf(h, "%d:", len(fields))
+	for _, f := range fields {
+		fmt.Fprintf(h, "%d:%s", len(f), f)
+	}
+}
+
+func optional[T any](v *T) string {
+	if v == nil {
+		return ""
+	}
+	return fmt.Sprint(*v)
+}

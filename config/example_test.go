@@ -1,0 +1,76 @@
+package config
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"qsuper/internal/kind"
+)
+
+const exampleFile = "../config.example.yaml"
+
+// Keys of `queue` that only connection types of later releases accept.
+var laterQueueKeys = []string{"queue.prefix", "queue.group"}
+
+// TestExampleFile proves that the example loads and shows every key there is.
+func TestExampleFile(t *testing.T) {
+	if _, err := Load(exampleFile, testOptions()); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(exampleFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, problems := kind.Parse(exampleFile, data, testOptions().LookupEnv)
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	for _, key := range kind.Keys(mainKeys{}) {
+		if !shows(root, key) {
+			t.Errorf("%s is missing", key)
+		}
+	}
+	consumers := []*kind.Node{root.Get("defaults").Value}
+	for _, e := range root.Get("consumers").Value.Entries {
+		consumers = append(consumers, e.Value)
+	}
+	keys := slices.Concat(kind.Keys(Consumer{}), kind.Keys(consumerKeys{}), []string{"lock", "exclusive", "stop.wait_for"})
+	for _, name := range []string{"type", "php", "console", "receivers", "args"} {
+		keys = append(keys, "preset."+name)
+	}
+	for _, key := range keys {
+		shown := slices.ContainsFunc(consumers, func(n *kind.Node) bool { return shows(n, key) })
+		if shown == slices.Contains(laterQueueKeys, key) {
+			t.Errorf("consumer key %s: shown is %v", key, shown)
+		}
+	}
+}
+
+// shows reports whether a key path is written below n.
+func shows(n *kind.Node, path string) bool {
+	key, rest, more := strings.Cut(path, ".")
+	e := n.Get(key)
+	return e != nil && (!more || shows(e.Value, rest))
+}
+
+// TestExampleShowsDefaults proves that the values in `daemon` and `defaults` of
+// the example are the built-in ones.
+func TestExampleShowsDefaults(t *testing.T) {
+	example, err := Load(exampleFile, testOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	short := write(t, "consumers: {emails: {preset: symfony, dir: /srv/shop}}\n")
+	plain, err := Load(short, testOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	example.Daemon.Socket.Group = ""                                      // the example names one
+	consumer(t, example, "emails").Dir = consumer(t, plain, "emails").Dir // written the same, read from two places
+	change := Diff(plain, example)
+	if len(change.Daemon)+len(change.Restart) > 0 || slices.Contains(change.Changed, "emails") {
+		t.Errorf("the example differs from the defaults: %+v", change)
+	}
+}

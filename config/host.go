@@ -1,0 +1,185 @@
+package config
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// CheckHost looks whether this host has what the file names: programs, users,
+// groups, directories, env files. `check`, `run` at its start and `reload` take
+// its problems as errors. What a deploy takes away later is found at the next
+// start, where the slot says "misconfigured" and tries again.
+func CheckHost(cfg *Config) []Problem {
+	h := &host{}
+	if g := cfg.Daemon.Socket.Group; g != "" {
+		if _, err := groupID(g); err != nil {
+			h.problems = append(h.problems, Problem{File: cfg.Files[0], Path: "daemon.socket.group", Message: err.Error()})
+		}
+	}
+	for _, c := range cfg.Consumers {
+		h.consumer(c)
+	}
+	return arrange(h.problems, cfg.Files)
+}
+
+type host struct{ problems []Problem }
+
+func (h *host) add(c *Consumer, key string, err error) {
+	at, written := c.Places[key]
+	if !written {
+		at = c.At
+	}
+	h.problems = append(h.problems, Problem{File: at.File, Line: at.Line, Column: at.Column,
+		Path: "consumers." + c.Name + "." + key, Message: err.Error()})
+}
+
+func (h *host) consumer(c *Consumer) {
+	who, err := lookupIdentity(c.User)
+	if err != nil {
+		h.add(c, "user", err)
+	}
+	env, err := c.ReadEnvFiles()
+	if err != nil {
+		h.add(c, "env_file", err)
+	}
+	before := len(h.problems)
+	first := h.launch(c, 0, env, who)
+	if len(h.problems) > before {
+		return
+	}
+	for slot := 1; slot < c.Instances.Max; slot++ { // most often all slots start the same program
+		l, err := c.Expand(slot)
+		if err != nil || len(l.Argv) == 0 || l.Dir == first.Dir && l.Argv[0] == first.Argv[0] {
+			return
+		}
+		if h.launch(c, slot, env, who); len(h.problems) > before {
+			return // one slot is enough to see what is wrong
+		}
+	}
+}
+
+// launch checks directory and program of one slot.
+func (h *host) launch(c *Consumer, slot int, env map[string]string, who *identity) Launch {
+	l, err := c.Expand(slot)
+	if err != nil || len(l.Argv) == 0 {
+		h.add(c, "command", fmt.Errorf("cannot be expanded: %w", err))
+		return Launch{Argv: []string{""}}
+	}
+	if l.Dir != "" {
+		info, err := os.Stat(l.Dir)
+		switch {
+		case err != nil:
+			h.add(c, "dir", missing("directory", l.Dir, err))
+			return l // a relative command would only be missing because of it
+		case !info.IsDir():
+			h.add(c, "dir", fmt.Errorf("%s is not a directory", l.Dir))
+			return l
+		}
+	}
+	path := searchPath(l.Env, env)
+	key := "command"
+	switch {
+	case c.Preset != "":
+		key = "preset"
+	case c.Shell != "":
+		key = "shell"
+	}
+	if err := checkProgram(l.Argv[0], l.Dir, path, who); err != nil {
+		h.add(c, key, err)
+	}
+	if len(c.Stop.Command) > 0 {
+		if err := checkProgram(c.Stop.Command[0], l.Dir, path, who); err != nil {
+			h.add(c, "stop", fmt.Errorf("command: %w", err))
+		}
+	}
+	return l
+}
+
+// searchPath returns the PATH the child will have.
+func searchPath(env, files map[string]string) string {
+	if p, ok := env["PATH"]; ok {
+		return p
+	}
+	if p, ok := files["PATH"]; ok {
+		return p
+	}
+	return os.Getenv("PATH")
+}
+
+// checkProgram looks for name as the child will: with a slash relative to dir,
+// else in path.
+func checkProgram(name, dir, path string, who *identity) error {
+	if strings.Contains(name, "/") {
+		if !filepath.IsAbs(name) {
+			name = filepath.Join(dir, name)
+		}
+		return executable(name, who)
+	}
+	for _, folder := range filepath.SplitList(path) {
+		if !filepath.IsAbs(folder) {
+			folder = filepath.Join(dir, folder)
+		}
+		if candidate := filepath.Join(folder, name); executable(candidate, who) == nil {
+			return nil
+		}
+	}
+	return fmt.Errorf("program %s is not in PATH %s; install it, or give its full path", name, path)
+}
+
+func executable(name string, who *identity) error {
+	info, err := os.Stat(name)
+	switch {
+	case err != nil:
+		return missing("program", name, err)
+	case info.IsDir():
+		return fmt.Errorf("program %s is a directory", name)
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("program %s is not a regular file", name)
+	case !who.mayExecute(info):
+		return fmt.Errorf("program %s is not executable for %s; run chmod +x", name, who.name)
+	}
+	return checkInterpreter(name)
+}
+
+// checkInterpreter looks at the #! line of a script: a missing interpreter makes
+// the kernel say that the script itself does not exist.
+func checkInterpreter(name string) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil // executable but not readable: a program
+	}
+	defer f.Close()
+	line, err := bufio.NewReader(io.LimitReader(f, 256)).ReadBytes('\n') // the kernel reads 256 bytes (binfmt_script)
+	if !bytes.HasPrefix(line, []byte("#!")) || err != nil && err != io.EOF {
+		return nil
+	}
+	words := bytes.Fields(line[2:])
+	switch {
+	case bytes.HasSuffix(line, []byte("\r\n")):
+		return fmt.Errorf("program %s: its #! line ends with a carriage return; save it with unix line ends", name)
+	case len(words) == 0:
+		return fmt.Errorf("program %s: its #! line names no interpreter", name)
+	}
+	if _, err := os.Stat(string(words[0])); err != nil {
+		return fmt.Errorf("program %s: %w", name, missing("interpreter", string(words[0]), err))
+	}
+	return nil
+}
+
+func missing(what, name string, err error) error {
+	var pe *fs.PathError
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%s %s does not exist", what, name)
+	case errors.As(err, &pe):
+		return fmt.Errorf("%s %s cannot be looked at: %w", what, name, pe.Err)
+	}
+	return err
+}

@@ -1,0 +1,68 @@
+package config
+
+import (
+	"errors"
+	"strings"
+
+	"qsuper/health"
+	"qsuper/internal/kind"
+)
+
+// The connection types of the reference as far as the file is concerned. The
+// real ones are in health/backends, which this package must not import.
+func init() {
+	sqlKeys := []string{"name", "table", "query"}
+	sqlLayouts := []string{"plain", "magento", "symfony", "laravel"}
+	checkSQL := func(q health.Queue) error {
+		if q.SQL != "" && !strings.HasPrefix(strings.ToUpper(q.SQL), "SELECT") {
+			return errors.New("query must be a SELECT")
+		}
+		return nil
+	}
+	health.Register(health.Kind{Type: "rabbitmq", QueueKeys: []string{"name"}}, rabbitKind{}, open[rabbitKind])
+	health.Register(health.Kind{Type: "mysql", QueueKeys: sqlKeys, Layouts: sqlLayouts, CheckQueue: checkSQL}, mysqlKind{}, open[mysqlKind])
+	health.Register(health.Kind{Type: "sqlite", QueueKeys: sqlKeys, Layouts: sqlLayouts, CheckQueue: checkSQL}, sqliteKind{}, open[sqliteKind])
+	health.Register(health.Kind{Type: "http", QueueKeys: []string{"name", "path", "value"}}, httpKind{Expect: 200, Timeout: kind.Duration(5e9)}, open[httpKind])
+	health.Register(health.Kind{Type: "tcp"}, tcpKind{}, open[tcpKind])
+	health.Register(health.Kind{Type: "exec", QueueKeys: []string{"name"}}, execKind{}, open[execKind])
+}
+
+func open[C any](C) (health.Conn, error) { return nil, errors.New("not for opening") }
+
+type rabbitKind struct {
+	URL           kind.Secret `yaml:"url,required"`
+	ManagementURL kind.Secret `yaml:"management_url"`
+	PasswordFile  kind.Path   `yaml:"password_file"`
+	TLS           kind.TLS    `yaml:"tls"`
+}
+
+type mysqlKind struct {
+	DSN         kind.Secret `yaml:"dsn,required"`
+	TablePrefix string      `yaml:"table_prefix"`
+}
+
+type sqliteKind struct {
+	Path kind.Path `yaml:"path,required"`
+}
+
+type httpKind struct {
+	URL     string        `yaml:"url,required"`
+	Expect  int           `yaml:"expect" min:"100" max:"599"`
+	Timeout kind.Duration `yaml:"timeout"`
+}
+
+// Validate says what tags cannot.
+func (k *httpKind) Validate() error {
+	if !strings.HasPrefix(k.URL, "http://") && !strings.HasPrefix(k.URL, "https://") {
+		return errors.New("url must start with http:// or https://")
+	}
+	return nil
+}
+
+type tcpKind struct {
+	Address string `yaml:"address,required"`
+}
+
+type execKind struct {
+	Command []string `yaml:"command,required"`
+}

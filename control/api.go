@@ -1,0 +1,223 @@
+package control
+
+import "time"
+
+// The wire types: what the daemon sends and `--json` prints. Fields named in
+// the reference keep their names; new ones are only added.
+
+// Status answers GET /v1/status.
+type Status struct {
+	Version     int                `json:"version"`
+	Daemon      DaemonStatus       `json:"daemon"`
+	Consumers   []ConsumerStatus   `json:"consumers"`
+	Jobs        []struct{}         `json:"jobs"`
+	Connections []ConnectionStatus `json:"connections"`
+}
+
+// DaemonStatus describes the daemon itself.
+type DaemonStatus struct {
+	Name      string       `json:"name"`
+	Version   string       `json:"version"`
+	KeeperPID int          `json:"keeper_pid"`
+	EnginePID int          `json:"engine_pid"`
+	StartedAt time.Time    `json:"started_at"` // the keeper's start
+	Stopping  bool         `json:"stopping"`
+	Config    ConfigStatus `json:"config"`
+}
+
+// ConfigStatus says which file is in force, and why a newer one is not.
+type ConfigStatus struct {
+	Path     string    `json:"path"`
+	LoadedAt time.Time `json:"loaded_at"`
+	Error    string    `json:"error"`
+}
+
+// ConsumerStatus is one consumer.
+type ConsumerStatus struct {
+	Name    string       `json:"name"`
+	Group   string       `json:"group,omitempty"`
+	State   string       `json:"state"`   // running waiting backoff stopping stopped held
+	Healthy bool         `json:"healthy"` // false: something that should be up is not
+	Wanted  int          `json:"wanted"`
+	Running int          `json:"running"`
+	Max     int          `json:"max"`    // slots that exist
+	Code    string       `json:"code"`   // reason code, from the closed list
+	Reason  string       `json:"reason"` // the same in plain words
+	Since   time.Time    `json:"since"`
+	Queue   *QueueStatus `json:"queue,omitempty"`
+	Slots   []SlotStatus `json:"slots,omitempty"`
+	Exits   uint64       `json:"exits"`   // exits seen, of all classes
+	Crashes uint64       `json:"crashes"` // of which crashed or oom
+}
+
+// QueueStatus is the last reading of a consumer's queue. A number is absent
+// when the backend cannot say it: unknown is never zero.
+type QueueStatus struct {
+	Connection    string    `json:"connection"`
+	Name          string    `json:"name"`
+	State         string    `json:"state"` // ok missing unknown
+	Ready         *int64    `json:"ready,omitempty"`
+	InFlight      *int64    `json:"in_flight,omitempty"`
+	Delayed       *int64    `json:"delayed,omitempty"`
+	OldestSeconds *float64  `json:"oldest_seconds,omitempty"`
+	Consumers     *int64    `json:"consumers,omitempty"`
+	MeasuredAt    time.Time `json:"measured_at"`
+	Error         string    `json:"error,omitempty"`
+}
+
+// SlotStatus is one slot.
+type SlotStatus struct {
+	Slot       int         `json:"slot"`
+	Phase      string      `json:"phase"` // waiting checking spawning running draining killing halted
+	PID        int         `json:"pid"`
+	Since      time.Time   `json:"since"`
+	Run        uint64      `json:"run"`
+	Failures   int         `json:"failures"`
+	Code       string      `json:"code"`
+	Reason     string      `json:"reason"`
+	Adopted    bool        `json:"adopted"`
+	Deadline   *time.Time  `json:"deadline,omitempty"` // when this phase changes by itself
+	RSSBytes   int64       `json:"rss_bytes"`
+	CPUPercent float64     `json:"cpu_percent"`
+	LastExit   *ExitStatus `json:"last_exit,omitempty"`
+}
+
+// ExitStatus says how a run ended.
+type ExitStatus struct {
+	Run     uint64    `json:"run"`
+	Code    int       `json:"code"` // -1 when a signal ended it or nothing is known
+	Signal  string    `json:"signal"`
+	Class   string    `json:"class"` // clean empty recycled stopped crashed oom misconfigured permanent unknown fenced
+	Step    string    `json:"step"`  // which step of a stop ended it: "", "signal", "kill"
+	At      time.Time `json:"at"`
+	Seconds float64   `json:"seconds"` // how long it ran
+	Detail  string    `json:"detail,omitempty"`
+
+	// How long its stop took, from the first signal to the end; 0 when it ended by itself.
+	StopSeconds float64 `json:"stop_seconds,omitempty"`
+}
+
+// ConnectionStatus is one dependency.
+type ConnectionStatus struct {
+	Name      string    `json:"name"`
+	Type      string    `json:"type"`
+	State     string    `json:"state"` // up down unknown
+	LatencyMS float64   `json:"latency_ms"`
+	Error     string    `json:"error"`
+	Since     time.Time `json:"since"`
+	CheckedAt time.Time `json:"checked_at"`
+}
+
+// Explain answers GET /v1/explain: the gates of one consumer in order, with
+// the evidence they were decided on, then its slots.
+type Explain struct {
+	Consumer string        `json:"consumer"`
+	Slot     *int          `json:"slot,omitempty"`
+	State    string        `json:"state"`
+	Reason   string        `json:"reason"`
+	Wanted   int           `json:"wanted"`
+	Running  int           `json:"running"`
+	Gates    []Gate        `json:"gates"`
+	Slots    []SlotExplain `json:"slots"`
+	Exits    []SlotExit    `json:"exits"` // the last ten, newest first
+}
+
+// Gate is one condition and what was seen.
+type Gate struct {
+	Name     string `json:"gate"`     // stopped paused window connection queue depth budget start_rate backoff lock …
+	State    string `json:"state"`    // open closed unknown skipped (not configured, or not looked at)
+	Evidence string `json:"evidence"` // e.g. "ready 0 < 1, measured 0.4 s ago"
+}
+
+// SlotExplain is what one slot adds to the consumer's gates.
+type SlotExplain struct {
+	Slot   int    `json:"slot"`
+	Phase  string `json:"phase"`
+	Want   string `json:"want"` // up hold down
+	Code   string `json:"code"`
+	Reason string `json:"reason"`
+	Gates  []Gate `json:"gates"` // backoff and lock
+}
+
+// SlotExit is an exit with its slot.
+type SlotExit struct {
+	Slot int `json:"slot"`
+	ExitStatus
+}
+
+// Command is the body of POST /v1/command.
+type Command struct {
+	Verb    string   `json:"verb"`  // start stop restart stop-workers pause resume scale
+	Names   []string `json:"names"` // consumer, consumer/slot, @group or glob; empty = all
+	Now     bool     `json:"now,omitempty"`
+	Wait    bool     `json:"wait"`              // answer when it is true, not when it is accepted
+	Timeout string   `json:"timeout,omitempty"` // of the wait, a Go duration; "" = none
+	Count   int      `json:"count,omitempty"`   // scale
+	By      string   `json:"by,omitempty"`      // who asks: filled in by the server from the peer credentials
+
+	Rolling        bool   `json:"rolling,omitempty"`         // restart
+	MaxUnavailable string `json:"max_unavailable,omitempty"` // "25%" or "2"
+}
+
+// CommandReply says what was done.
+type CommandReply struct {
+	Consumers []string  `json:"consumers"` // the consumers meant
+	Outcomes  []Outcome `json:"outcomes"`  // one for each instance that had to end or start
+	TimedOut  bool      `json:"timed_out"` // the wait ended before it was true
+	Killed    int       `json:"killed"`    // instances that had to be killed
+}
+
+// Outcome is what became of one instance.
+type Outcome struct {
+	Consumer string      `json:"consumer"`
+	Slot     int         `json:"slot"`
+	Phase    string      `json:"phase"`
+	PID      int         `json:"pid,omitempty"` // of the instance that runs now
+	Reason   string      `json:"reason,omitempty"`
+	Exit     *ExitStatus `json:"exit,omitempty"` // how the former one ended
+}
+
+// Shutdown is the body of POST /v1/shutdown: stop everything, then the daemon.
+type Shutdown struct {
+	Now    bool   `json:"now,omitempty"`
+	NoWait bool   `json:"no_wait,omitempty"` // answer when it is accepted, not when everything is gone
+	By     string `json:"by,omitempty"`      // filled in by the server, as in Command
+}
+
+// ReloadReply answers POST /v1/reload. Problems is not empty exactly when the
+// file was refused and nothing changed.
+type ReloadReply struct {
+	Problems  []string `json:"problems"`
+	Warnings  []string `json:"warnings"`
+	Added     []string `json:"added"`
+	Changed   []string `json:"changed"`
+	Removed   []string `json:"removed"`
+	Unchanged int      `json:"unchanged"`
+}
+
+// Event is one transition, one JSON line of GET /v1/events.
+type Event struct {
+	Seq      uint64    `json:"seq"`
+	At       time.Time `json:"at"`
+	Consumer string    `json:"consumer,omitempty"`
+	Slot     *int      `json:"slot,omitempty"`
+	Run      uint64    `json:"run,omitempty"`
+	PID      int       `json:"pid,omitempty"`
+	From     string    `json:"from,omitempty"` // phase
+	To       string    `json:"to,omitempty"`   // phase
+	Code     string    `json:"code"`
+	Reason   string    `json:"reason"`
+}
+
+// LogLine is one JSON line of GET /v1/logs.
+type LogLine struct {
+	Consumer string `json:"consumer"`
+	Slot     int    `json:"slot"`
+	Text     string `json:"text"`
+}
+
+// Failure is the body of every answer that is not 2xx.
+type Failure struct {
+	Error string `json:"error"`          // what is wrong
+	Hint  string `json:"hint,omitempty"` // what to do next
+}

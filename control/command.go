@@ -1,0 +1,132 @@
+package control
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+)
+
+// The verbs of a Command.
+const (
+	VerbStart       = "start"
+	VerbStop        = "stop"
+	VerbRestart     = "restart"
+	VerbStopWorkers = "stop-workers"
+	VerbPause       = "pause"
+	VerbResume      = "resume"
+	VerbScale       = "scale"
+)
+
+var verbs = []string{VerbStart, VerbStop, VerbRestart, VerbStopWorkers, VerbPause, VerbResume, VerbScale}
+
+// A request names at most maxNames consumers of at most maxName bytes each:
+// far above any fleet, far below what would hurt the daemon.
+const (
+	maxNames     = 4096
+	maxName      = 256
+	maxInstances = 10000
+)
+
+// Validate returns an *Invalid when the command cannot be carried out by any
+// daemon. The server calls it, so a Daemon sees only valid commands.
+func (c Command) Validate() error {
+	if !slices.Contains(verbs, c.Verb) {
+		return &Invalid{
+			Problem: fmt.Sprintf("unknown verb %q", clip(c.Verb)),
+			Advice:  "verbs are " + strings.Join(verbs, ", "),
+		}
+	}
+	if err := validNames(c.Names); err != nil {
+		return err
+	}
+	if _, err := c.limit(); err != nil {
+		return err
+	}
+	if c.Verb == VerbScale {
+		if len(c.Names) == 0 {
+			return &Invalid{Problem: "scale needs the name of a consumer"}
+		}
+		if c.Count < 0 || c.Count > maxInstances {
+			return &Invalid{Problem: fmt.Sprintf("cannot scale to %d instances", c.Count), Advice: fmt.Sprintf("give a number from 0 to %d", maxInstances)}
+		}
+	}
+	if c.Verb != VerbRestart && (c.Rolling || c.MaxUnavailable != "") {
+		return &Invalid{Problem: c.Verb + " cannot be rolling", Advice: "only restart can"}
+	}
+	_, err := unavailable(c.MaxUnavailable, 1)
+	return err
+}
+
+// Limit is how long Wait may take; 0 = as long as it needs.
+func (c Command) Limit() time.Duration {
+	d, _ := c.limit()
+	return d
+}
+
+func (c Command) limit() (time.Duration, error) {
+	if c.Timeout == "" {
+		return 0, nil
+	}
+	d, err := time.ParseDuration(c.Timeout)
+	if err != nil || d <= 0 {
+		return 0, &Invalid{Problem: fmt.Sprintf("cannot use %q as a timeout", clip(c.Timeout)), Advice: "give a duration above zero with its unit, such as 60s"}
+	}
+	return d, nil
+}
+
+// Batch is how many of a consumer's instances a rolling restart may take away
+// at once: MaxUnavailable of them, rounded down, but at least one. Without
+// Rolling it is all of them.
+func (c Command) Batch(instances int) int {
+	if !c.Rolling {
+		return max(1, instances)
+	}
+	n, err := unavailable(c.MaxUnavailable, instances)
+	if err != nil {
+		return 1
+	}
+	return n
+}
+
+func unavailable(text string, instances int) (int, error) {
+	bad := &Invalid{Problem: fmt.Sprintf("cannot use %q as max_unavailable", clip(text)), Advice: `give a number such as 2, or a share such as 25%`}
+	number, percent := strings.CutSuffix(text, "%")
+	if text == "" {
+		number, percent = "25", true
+	}
+	n, err := strconv.Atoi(number)
+	if err != nil || n < 1 || n > maxInstances || percent && n > 100 {
+		return 0, bad
+	}
+	if percent {
+		n = instances * n / 100
+	}
+	return max(1, n), nil
+}
+
+func validNames(names []string) error {
+	if len(names) > maxNames {
+		return &Invalid{Problem: fmt.Sprintf("%d names are too many", len(names)), Advice: "use a glob such as 'mail-*' or a @group"}
+	}
+	for _, n := range names {
+		if n == "" || len(n) > maxName || strings.ContainsFunc(n, unicode.IsControl) {
+			return &Invalid{
+				Problem: fmt.Sprintf("%q cannot be a name", clip(n)),
+				Advice:  "give a consumer, consumer/slot, @group or a glob",
+			}
+		}
+	}
+	return nil
+}
+
+// clip keeps what a stranger sent from filling a message.
+func clip(s string) string {
+	const most = 64
+	if len(s) <= most {
+		return s
+	}
+	return s[:most] + "…"
+}

@@ -1,0 +1,98 @@
+package control
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os/user"
+	"slices"
+	"strconv"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Peer is who sits at the other end of a connection, as the kernel noted it
+// when they connected. The pid is for the log only: it may be gone by now.
+type Peer struct {
+	PID    int
+	UID    uint32
+	GID    uint32
+	Groups []uint32 // supplementary
+}
+
+// Name is the peer's user name, or "uid 1000" when the host knows none.
+func (p Peer) Name() string {
+	u, err := user.LookupId(strconv.FormatUint(uint64(p.UID), 10))
+	if err != nil {
+		return fmt.Sprintf("uid %d", p.UID)
+	}
+	return u.Username
+}
+
+func peerOf(c *net.UnixConn) (Peer, error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return Peer{}, fmt.Errorf("read peer credentials: %w", err)
+	}
+	var p Peer
+	var cred *unix.Ucred
+	err = raw.Control(func(fd uintptr) {
+		if cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
+			p = Peer{PID: int(cred.Pid), UID: cred.Uid, GID: cred.Gid, Groups: peerGroups(fd)}
+		}
+	})
+	if err == nil && cred == nil {
+		err = unix.ENODATA
+	}
+	if err != nil {
+		return Peer{}, fmt.Errorf("read peer credentials: %w", err)
+	}
+	return p, nil
+}
+
+// peerGroups asks the socket rather than /proc/<pid>/status: the kernel keeps
+// the groups of the moment of connect (SO_PEERGROUPS, Linux 4.13), so neither
+// a pid used again nor a later exec can change the answer. When it cannot be
+// asked there are no groups, which lets in fewer people, never more.
+func peerGroups(fd uintptr) []uint32 {
+	groups := make([]uint32, 32)
+	for {
+		const width = uint32(unsafe.Sizeof(groups[0]))
+		size := uint32(len(groups)) * width
+		_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_PEERGROUPS,
+			uintptr(unsafe.Pointer(&groups[0])), uintptr(unsafe.Pointer(&size)), 0)
+		switch {
+		case errno == 0:
+			return groups[:size/width]
+		case errno == unix.ERANGE && int(size/width) > len(groups):
+			groups = make([]uint32, size/width)
+		default:
+			return nil
+		}
+	}
+}
+
+// policy says who is let in: root, uid, and whoever is in gid.
+type policy struct {
+	uid uint32
+	gid *uint32 // nil: no group
+}
+
+func (a policy) allows(p Peer) bool {
+	if p.UID == 0 || p.UID == a.uid {
+		return true
+	}
+	return a.gid != nil && (p.GID == *a.gid || slices.Contains(p.Groups, *a.gid))
+}
+
+type peerKey struct{}
+
+// peerFrom returns who sent the request; every request has one.
+func peerFrom(ctx context.Context) Peer {
+	c, _ := ctx.Value(peerKey{}).(*conn)
+	if c == nil {
+		return Peer{}
+	}
+	return c.peer
+}

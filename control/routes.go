@@ -1,0 +1,34 @@
+package control
+
+import "net/http"
+
+// Access says what a route may do. Whoever is let in may do both; operations
+// leave a line in the daemon's log.
+type Access string
+
+// The two levels.
+const (
+	Read    Access = "read"
+	Operate Access = "operate"
+)
+
+// Route is one entry of the API.
+type Route struct {
+	Method string
+	Path   string
+	Access Access
+	Doc    string // one line
+	handle func(*Server, http.ResponseWriter, *http.Request) error
+}
+
+// Routes is the whole API: the server's mux, its documentation and the test
+// that each of them has a client method are made from it.
+var Routes = []Route{
+	{"GET", "/v1/status", Read, "the fleet: ?name=… (repeated), slots=true, usage=true", (*Server).status},
+	{"GET", "/v1/explain", Read, "the gates of ?name=consumer or consumer/slot, with their evidence", (*Server).explain},
+	{"GET", "/v1/events", Read, "transitions as JSON lines: ?n=100, follow=true, name=… (repeated)", (*Server).events},
+	{"GET", "/v1/logs", Read, "consumers' output as JSON lines: ?n=100, follow=true, name=… (repeated)", (*Server).logs},
+	{"POST", "/v1/command", Operate, "start, stop, restart, stop-workers, pause, resume or scale consumers", (*Server).command},
+	{"POST", "/v1/reload", Operate, "read the file again and apply what changed", (*Server).reload},
+	{"POST", "/v1/shutdown", Operate, "stop every consumer, then the daemon", (*Server).shutdown},
+}

@@ -1,0 +1,95 @@
+package backends_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"qsuper/health"
+	_ "qsuper/health/backends"
+	"qsuper/health/healthtest"
+	"qsuper/internal/kind"
+)
+
+// decode reads a section as the configuration file does.
+func decode(t testing.TB, typ, section string, args ...any) (health.Spec, error) {
+	t.Helper()
+	n, problems := kind.Parse(t.TempDir()+"/test.yaml", []byte(fmt.Sprintf(section, args...)), nil)
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	return health.Decode(typ, n, "connections.c")
+}
+
+func spec(t testing.TB, typ, section string, args ...any) health.Spec {
+	t.Helper()
+	s, err := decode(t, typ, section, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// look makes one look with a probe of its own.
+func look(t testing.TB, s health.Spec, queues ...health.Queue) health.Observation {
+	t.Helper()
+	p := health.NewProbe("c", s, health.Timeout(s))
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := p.Close(ctx); err != nil {
+			t.Error(err)
+		}
+	}()
+	return p.Look(t.Context(), queues)
+}
+
+// reading looks at one queue of a connection that must be up.
+func reading(t testing.TB, s health.Spec, q health.Queue) health.Reading {
+	t.Helper()
+	o := look(t, s, q)
+	if !o.Up {
+		t.Fatalf("down: %s", o.Err)
+	}
+	return o.Readings[0]
+}
+
+func eventually(t testing.TB, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(15 * time.Second); !is(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 15 s: %s", what)
+		}
+		<-time.After(20 * time.Millisecond)
+	}
+}
+
+// refused are sections that must not be accepted, with a part of the reason; no
+// reason may show the word "hidden".
+func refused(t *testing.T, typ string, sections map[string]string) {
+	t.Helper()
+	for section, reason := range sections {
+		_, err := decode(t, typ, "%s", section)
+		if err == nil || !strings.Contains(err.Error(), reason) || strings.Contains(err.Error(), "hidden") {
+			t.Errorf("%s: got %v, want a reason with %q", section, err, reason)
+		}
+	}
+}
+
+// refusedQueues are queues that CheckQueue must refuse.
+func refusedQueues(t *testing.T, typ string, queues map[string]health.Queue) {
+	t.Helper()
+	k, ok := health.Lookup(typ)
+	if !ok {
+		t.Fatalf("%s is not registered", typ)
+	}
+	for reason, q := range queues {
+		if err := k.CheckQueue(q); err == nil || !strings.Contains(err.Error(), reason) {
+			t.Errorf("%+v: got %v, want a reason with %q", q, err, reason)
+		}
+	}
+}
+
+var _ = healthtest.Run

@@ -1,0 +1,269 @@
+package backends_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"qsuper/health"
+	"qsuper/health/healthtest"
+	"qsuper/test/servers"
+)
+
+// nasty is a password that must be escaped everywhere.
+const nasty = `p@ss/w:rd%ü "x"#`
+
+// rabbitRig is a vhost, an administrator's channel in it, and a user who may do
+// nothing there: what a probe as that user gets, it gets by reading.
+type rabbitRig struct {
+	broker  *servers.Rabbit
+	url     string // of the administrator
+	user    string
+	channel *amqp.Channel
+	queues  atomic.Int64
+}
+
+func newRabbitRig(t *testing.T) *rabbitRig {
+	t.Helper()
+	r := &rabbitRig{broker: servers.RabbitMQ(t)}
+	r.url = r.broker.NewVhost(t)
+	r.user = "probe-" + r.url[strings.LastIndex(r.url, "/")+1:]
+	r.broker.NewUser(t, r.url, r.user, nasty, "^$")
+	conn, err := amqp.Dial(r.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	if r.channel, err = conn.Channel(); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// amqpURL is the URL of the powerless user at another address.
+func (r *rabbitRig) amqpURL(t *testing.T, addr, password string) string {
+	u, err := url.Parse(r.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Host, u.User = addr, url.UserPassword(r.user, password)
+	return u.String()
+}
+
+func (r *rabbitRig) addr(t *testing.T) string {
+	u, err := url.Parse(r.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u.Host
+}
+
+func (r *rabbitRig) declare(t *testing.T) health.Queue {
+	t.Helper()
+	name := fmt.Sprintf("orders %d/ü", r.queues.Add(1))
+	if _, err := r.channel.QueueDeclare(name, true, false, false, false, nil); err != nil {
+		t.Fatal(err)
+	}
+	return health.Queue{Name: name}
+}
+
+func (r *rabbitRig) publish(t *testing.T, q health.Queue, bodies ...string) {
+	t.Helper()
+	for _, body := range bodies {
+		if err := r.channel.PublishWithContext(t.Context(), "", q.Name, true, false, amqp.Publishing{Body: []byte(body), Timestamp: time.Now().Add(-time.Minute)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func (r *rabbitRig) get(t *testing.T, q health.Queue, ack bool) (amqp.Delivery, bool) {
+	t.Helper()
+	d, ok, err := r.channel.Get(q.Name, ack)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d, ok
+}
+
+func (r *rabbitRig) content(t *testing.T, q health.Queue) []string {
+	var bodies []string
+	for {
+		d, ok := r.get(t, q, true)
+		if !ok {
+			return bodies
+		}
+		if d.Redelivered {
+			d.Body = append(d.Body, " was delivered before"...)
+		}
+		bodies = append(bodies, string(d.Body))
+	}
+}
+
+func TestRabbitMQ(t *testing.T) {
+	r := newRabbitRig(t)
+	queues := &healthtest.Queues{
+		New:     r.declare,
+		Missing: func(*testing.T) health.Queue { return health.Queue{Name: "nobody's"} },
+		Publish: r.publish,
+		Content: r.content,
+		// Two: with the management API not asked, one is enough, but its answer is waited for.
+		RoundTrips: 1,
+	}
+	suite := healthtest.Suite{Addr: r.addr(t), Password: nasty, Queues: queues}
+	suite.Spec = func(t *testing.T, addr, password string) health.Spec {
+		return spec(t, "rabbitmq", "{type: rabbitmq, url: %q}", r.amqpURL(t, addr, password))
+	}
+	t.Run("amqp", func(t *testing.T) { healthtest.Run(t, suite) })
+
+	queues.Take = func(t *testing.T, q health.Queue) { r.get(t, q, false) }
+	queues.RoundTrips = 0
+	suite.Spec = func(t *testing.T, addr, password string) health.Spec {
+		file := filepath.Join(t.TempDir(), "password")
+		if err := os.WriteFile(file, []byte(password+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return spec(t, "rabbitmq", "{type: rabbitmq, url: %q, management_url: %q, password_file: %q}",
+			r.amqpURL(t, addr, "old"), r.broker.ManagementURL, file)
+	}
+	t.Run("management", func(t *testing.T) { healthtest.Run(t, suite) })
+}
+
+func TestRabbitMQConsumersAndAge(t *testing.T) {
+	r := newRabbitRig(t)
+	q := r.declare(t)
+	r.publish(t, q, "a")
+	s := spec(t, "rabbitmq", "{type: rabbitmq, url: %q, management_url: %q}", r.url, r.broker.ManagementURL)
+	eventually(t, "the age of the message is known", func() bool {
+		got := reading(t, s, q)
+		return got.Ready == 1 && got.Consumers == 0 && got.Oldest >= time.Minute && got.Oldest < 2*time.Minute
+	})
+	if _, err := r.channel.Consume(q.Name, "", false, false, false, false, nil); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the consumer and the message it holds are seen", func() bool {
+		got := reading(t, s, q)
+		return got.Ready == 0 && got.Consumers == 1 && got.InFlight == 1
+	})
+}
+
+// A queue that appears is seen soon; until then the broker is not bothered.
+func TestRabbitMQMissingQueueAppears(t *testing.T) {
+	r := newRabbitRig(t)
+	s := spec(t, "rabbitmq", "{type: rabbitmq, url: %q}", r.url)
+	p := health.NewProbe("c", s, 5*time.Second)
+	defer p.Close(t.Context())
+	q := health.Queue{Name: "late"}
+	if got := p.Look(t.Context(), []health.Queue{q}).Readings[0]; got.State != health.Missing || !strings.Contains(got.Err, "no queue 'late'") {
+		t.Fatalf("got %+v", got)
+	}
+	if _, err := r.channel.QueueDeclare("late", true, false, false, false, nil); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the queue is seen", func() bool {
+		return p.Look(t.Context(), []health.Queue{q}).Readings[0].State == health.OK
+	})
+}
+
+// An exclusive queue of another connection is there, but nobody else may ask.
+func TestRabbitMQLockedQueueIsUnknown(t *testing.T) {
+	r := newRabbitRig(t)
+	if _, err := r.channel.QueueDeclare("mine", false, false, true, false, nil); err != nil {
+		t.Fatal(err)
+	}
+	got := reading(t, spec(t, "rabbitmq", "{type: rabbitmq, url: %q}", r.url), health.Queue{Name: "mine"})
+	if got.State != health.Unknown || !strings.Contains(got.Err, "RESOURCE_LOCKED") {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// The broker itself ends the connection, as in a restart of it.
+func TestRabbitMQBrokerEndsTheConnection(t *testing.T) {
+	r := newRabbitRig(t)
+	q := r.declare(t)
+	p := health.NewProbe("c", spec(t, "rabbitmq", "{type: rabbitmq, url: %q}", r.amqpURL(t, r.addr(t), nasty)), 5*time.Second)
+	defer p.Close(t.Context())
+	if o := p.Look(t.Context(), []health.Queue{q}); !o.Up {
+		t.Fatal(o.Err)
+	}
+	var mine []struct {
+		Name   string
+		User   string
+		Client struct {
+			Name string `json:"connection_name"`
+		} `json:"client_properties"`
+	}
+	eventually(t, "the broker lists the connection", func() bool {
+		r.broker.API(t, http.MethodGet, "/api/vhosts/"+r.url[strings.LastIndex(r.url, "/")+1:]+"/connections", nil, &mine)
+		for _, c := range mine {
+			if c.User == r.user && c.Client.Name == "qsuper" {
+				r.broker.API(t, http.MethodDelete, "/api/connections/"+url.PathEscape(c.Name), nil, nil)
+				return true
+			}
+		}
+		return false
+	})
+	eventually(t, "it is up again", func() bool { return p.Look(t.Context(), []health.Queue{q}).Up })
+}
+
+// The depth must not wait for, or go down with, the management API.
+func TestRabbitMQManagementTrouble(t *testing.T) {
+	r := newRabbitRig(t)
+	q := r.declare(t)
+	r.publish(t, q, "a")
+	hang := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) { <-req.Context().Done() }))
+	defer hang.Close()
+	huge := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		for req.Context().Err() == nil {
+			fmt.Fprint(w, strings.Repeat(" ", 1<<16))
+		}
+	}))
+	defer huge.Close()
+	for name, c := range map[string]struct{ url, reason string }{
+		"wrong password": {strings.Replace(r.broker.ManagementURL, "://", "://guest:hidden@", 1), "status 401"},
+		"hangs":          {hang.URL, "does not answer"},
+		"endless":        {huge.URL, "not known"},
+		"refused":        {"http://127.0.0.1:1", "refused"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := look(t, spec(t, "rabbitmq", "{type: rabbitmq, url: %q, management_url: %q}", r.url, c.url), q)
+			m := got.Readings[0]
+			if !got.Up || m.State != health.OK || m.Ready != 1 || m.InFlight != health.NotKnown || !strings.Contains(m.Err, c.reason) || strings.Contains(m.Err, "hidden") {
+				t.Errorf("got %+v", got)
+			}
+			if got.Latency > 3*time.Second {
+				t.Errorf("it took %s", got.Latency)
+			}
+		})
+	}
+}
+
+func TestRabbitMQRefuses(t *testing.T) {
+	refused(t, "rabbitmq", map[string]string{
+		"{type: rabbitmq}": "url is missing",
+		`{type: rabbitmq, url: "amqp://u:hid den@h"}`:            "url must be amqp://",
+		`{type: rabbitmq, url: "amqp://u:hidden/@h:1"}`:          "url must be amqp://",
+		`{type: rabbitmq, url: "http://u:hidden@h"}`:             "url must be amqp://",
+		`{type: rabbitmq, url: "amqp://h", tls: {}}`:             "tls needs",
+		`{type: rabbitmq, url: "amqp://h", management_url: "x"}`: "management_url must be http://",
+		`{type: rabbitmq, url: "amqp://h", dsn: x}`:              "unknown key",
+	})
+	refusedQueues(t, "rabbitmq", map[string]health.Queue{
+		"name is missing": {}, "longer": {Name: strings.Repeat("x", 256)},
+	})
+}
+
+func TestRabbitMQWrongVhost(t *testing.T) {
+	o := look(t, spec(t, "rabbitmq", "{type: rabbitmq, url: %q}", servers.RabbitMQ(t).AMQPURL+"/nobody"), health.Queue{Name: "x"})
+	if o.Up || !strings.Contains(o.Err, "vhost") {
+		t.Errorf("got %+v", o)
+	}
+}

@@ -1,0 +1,281 @@
+package backends_test
+
+import (
+	"database/sql"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"qsuper/health"
+	"qsuper/health/backends"
+	"qsuper/health/healthtest"
+)
+
+// layout is how a framework keeps its messages, for the tests of both databases.
+// In the statements Q is the quoted name of a queue and B a quoted body; now is
+// the dialect's.
+type layout struct {
+	name    string
+	schema  func(mysql bool) []string
+	queue   string // "" = queues are made by publishing
+	publish string
+	take    string
+	delay   string
+	content string // body and whether anybody touched it
+}
+
+var layouts = []layout{{
+	name:    "symfony",
+	schema:  func(mysql bool) []string { return []string{fmt.Sprintf(symfonySchema, serial(mysql))} },
+	publish: "INSERT INTO messenger_messages (body, headers, queue_name, created_at, available_at) VALUES (B, '', Q, UTC, UTC)",
+	take:    "UPDATE messenger_messages SET delivered_at = UTC WHERE queue_name = Q AND body = 'a'",
+	delay:   "INSERT INTO messenger_messages (body, headers, queue_name, created_at, available_at) VALUES ('later', '', Q, UTC, '2999-01-01 00:00:00')",
+	content: "SELECT body, delivered_at IS NOT NULL FROM messenger_messages WHERE queue_name = Q ORDER BY id",
+}, {
+	name:    "laravel",
+	schema:  func(mysql bool) []string { return []string{fmt.Sprintf(laravelSchema, serial(mysql))} },
+	publish: "INSERT INTO jobs (queue, payload, attempts, available_at, created_at) VALUES (Q, B, 0, UNIX, UNIX)",
+	take:    "UPDATE jobs SET reserved_at = UNIX, attempts = 1 WHERE queue = Q AND payload = 'a'",
+	delay:   "INSERT INTO jobs (queue, payload, attempts, available_at, created_at) VALUES (Q, 'later', 0, UNIX + 3600, UNIX)",
+	content: "SELECT payload, attempts FROM jobs WHERE queue = Q ORDER BY id",
+}, {
+	name: "plain",
+	schema: func(mysql bool) []string {
+		return statements(map[bool]string{true: backends.PlainMySQL, false: backends.PlainSQLite}[mysql])
+	},
+	publish: "INSERT INTO messages (queue, body, available_at) VALUES (Q, B, UNIX)",
+	take:    "UPDATE messages SET taken_at = UNIX, taken_by = 'me' WHERE queue = Q AND body = 'a'",
+	delay:   "INSERT INTO messages (queue, body, available_at) VALUES (Q, 'later', UNIX + 3600)",
+	content: "SELECT body, taken_at IS NOT NULL OR done_at IS NOT NULL FROM messages WHERE queue = Q ORDER BY id",
+}, {
+	name:    "magento",
+	schema:  magentoSchema,
+	queue:   "INSERT INTO queue (name) VALUES (Q)",
+	publish: "INSERT INTO queue_message_status (queue_id, message_id, status) SELECT id, (SELECT COUNT(*) + 1 FROM queue_message_status s), 2 FROM queue WHERE name = Q; INSERT INTO queue_message (topic_name, body) VALUES ('t', B)",
+	take:    "UPDATE queue_message_status SET status = 3 WHERE queue_id = (SELECT id FROM queue WHERE name = Q) AND message_id = (SELECT MIN(id) FROM queue_message WHERE body = 'a')",
+	content: "SELECT m.body, s.status <> 2 OR s.number_of_trials > 0 FROM queue_message_status s JOIN queue q ON q.id = s.queue_id JOIN queue_message m ON m.id = s.message_id WHERE q.name = Q ORDER BY s.id",
+}}
+
+const symfonySchema = `CREATE TABLE messenger_messages (id %s, body TEXT NOT NULL, headers TEXT NOT NULL, queue_name VARCHAR(190) NOT NULL,
+	created_at DATETIME NOT NULL, available_at DATETIME NOT NULL, delivered_at DATETIME DEFAULT NULL)`
+
+const laravelSchema = `CREATE TABLE jobs (id %s, queue VARCHAR(190) NOT NULL, payload TEXT NOT NULL, attempts INTEGER NOT NULL,
+	reserved_at INTEGER NULL, available_at INTEGER NOT NULL, created_at INTEGER NOT NULL)`
+
+func magentoSchema(mysql bool) []string {
+	updated := "DATETIME NOT NULL DEFAULT CURRENT_TIMESTAMP"
+	if mysql {
+		updated = "TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP"
+	}
+	return []string{
+		fmt.Sprintf("CREATE TABLE queue (id %s, name VARCHAR(190) UNIQUE)", serial(mysql)),
+		fmt.Sprintf("CREATE TABLE queue_message (id %s, topic_name VARCHAR(190), body TEXT)", serial(mysql)),
+		fmt.Sprintf("CREATE TABLE queue_message_status (id %s, queue_id INTEGER NOT NULL, message_id BIGINT NOT NULL, updated_at %s, status INTEGER NOT NULL, number_of_trials INTEGER NOT NULL DEFAULT 0, UNIQUE (queue_id, message_id))",
+			serial(mysql), updated),
+	}
+}
+
+func serial(mysql bool) string {
+	if mysql {
+		return "BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY"
+	}
+	return "INTEGER PRIMARY KEY AUTOINCREMENT"
+}
+
+func statements(text string) []string {
+	return slices.DeleteFunc(strings.Split(text, ";\n"), func(s string) bool { return strings.TrimSpace(s) == "" })
+}
+
+// sqlRig is a database with the tables of all layouts.
+type sqlRig struct {
+	db    *sql.DB
+	mysql bool
+	names atomic.Int64
+}
+
+func newSQLRig(t testing.TB, db *sql.DB, mysql bool) *sqlRig {
+	r := &sqlRig{db: db, mysql: mysql}
+	for _, l := range layouts {
+		for _, s := range l.schema(mysql) {
+			r.exec(t, s)
+		}
+	}
+	return r
+}
+
+func (r *sqlRig) exec(t testing.TB, statement string, args ...any) {
+	t.Helper()
+	if _, err := r.db.Exec(r.words(statement), args...); err != nil {
+		t.Fatalf("%s: %v", statement, err)
+	}
+}
+
+// words fills in the dialect.
+func (r *sqlRig) words(s string) string {
+	if r.mysql {
+		return strings.NewReplacer("UTC", "UTC_TIMESTAMP()", "UNIX", "UNIX_TIMESTAMP()").Replace(s)
+	}
+	return strings.NewReplacer("UTC", "datetime('now')", "UNIX", "unixepoch()").Replace(s)
+}
+
+// on puts a queue's name and a body into statements and runs them.
+func (r *sqlRig) on(t testing.TB, text string, q health.Queue, body string) {
+	t.Helper()
+	for _, s := range strings.Split(text, "; ") {
+		r.exec(t, strings.NewReplacer("Q", "'"+strings.ReplaceAll(q.Name, "'", "''")+"'", "B)", "'"+body+"')", "(B", "('"+body+"'", " B,", " '"+body+"',").Replace(r.words(s)))
+	}
+}
+
+// queues is a layout for the conformance suite.
+func (r *sqlRig) queues(l layout) *healthtest.Queues {
+	qs := &healthtest.Queues{
+		New: func(t *testing.T) health.Queue {
+			q := health.Queue{Name: fmt.Sprintf("ürgent 'x' %d", r.names.Add(1)), Layout: l.name}
+			if l.queue != "" {
+				r.on(t, l.queue, q, "")
+			}
+			return q
+		},
+		Broken: func(*testing.T) health.Queue { return health.Queue{SQL: "SELECT nothing FROM nowhere"} },
+		Publish: func(t *testing.T, q health.Queue, bodies ...string) {
+			for _, b := range bodies {
+				r.on(t, l.publish, q, b)
+			}
+		},
+		Take: func(t *testing.T, q health.Queue) { r.on(t, l.take, q, "") },
+		Content: func(t *testing.T, q health.Queue) []string {
+			return r.content(t, strings.ReplaceAll(l.content, "Q", "'"+strings.ReplaceAll(q.Name, "'", "''")+"'"))
+		},
+		RoundTrips: 1,
+	}
+	if l.delay != "" {
+		qs.Delay = func(t *testing.T, q health.Queue) { r.on(t, l.delay, q, "") }
+	}
+	qs.Missing = func(*testing.T) health.Queue { return health.Queue{Name: "x", Layout: "plain", Table: "no_such_table"} }
+	if l.queue != "" {
+		qs.Missing = func(*testing.T) health.Queue { return health.Queue{Name: "nobody's", Layout: l.name} }
+	}
+	return qs
+}
+
+func (r *sqlRig) content(t testing.TB, query string) []string {
+	t.Helper()
+	rows, err := r.db.Query(query)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	var bodies []string
+	for rows.Next() {
+		var body string
+		var touched int
+		if err := rows.Scan(&body, &touched); err != nil {
+			t.Fatal(err)
+		}
+		if touched != 0 {
+			body += " was touched"
+		}
+		bodies = append(bodies, body)
+	}
+	return bodies
+}
+
+// testLayoutRules are the finer points of each layout.
+func (r *sqlRig) testLayoutRules(t *testing.T, s health.Spec) {
+	want := func(q health.Queue, ready, flight, delayed int64, oldest time.Duration) {
+		t.Helper()
+		got := reading(t, s, q)
+		if got.State != health.OK || got.Ready != ready || got.InFlight != flight || got.Delayed != delayed ||
+			got.Oldest < oldest || got.Oldest > oldest+time.Minute {
+			t.Errorf("%s: want ready %d, in flight %d, delayed %d, oldest %s; got %+v", q.Layout, ready, flight, delayed, oldest, got)
+		}
+	}
+	ago := func(s int) string {
+		if r.mysql {
+			return fmt.Sprintf("UTC - INTERVAL %d SECOND", s)
+		}
+		return fmt.Sprintf("datetime('now', '-%d seconds')", s)
+	}
+	q := health.Queue{Name: "rules", Layout: "symfony"}
+	insert := "INSERT INTO messenger_messages (body, headers, queue_name, created_at, available_at, delivered_at) VALUES ('', '', 'rules', UTC, %s, %s)"
+	r.exec(t, fmt.Sprintf(insert, ago(600), "NULL"))
+	r.exec(t, fmt.Sprintf(insert, ago(7300), ago(3700)))               // redelivered
+	r.exec(t, fmt.Sprintf(insert, ago(7000), ago(3500)))               // still with its consumer
+	r.exec(t, fmt.Sprintf(insert, ago(9000), "'9999-12-31 23:59:59'")) // done, in older releases
+	want(q, 2, 1, 0, 7300*time.Second)
+
+	q.Layout = "laravel"
+	insert = "INSERT INTO jobs (queue, payload, attempts, created_at, available_at, reserved_at) VALUES ('rules', '', 0, 0, UNIX - %d, %s)"
+	r.exec(t, fmt.Sprintf(insert, 10, "NULL"))
+	r.exec(t, fmt.Sprintf(insert, 500, "UNIX - 100")) // retry_after has passed
+	r.exec(t, fmt.Sprintf(insert, 500, "UNIX - 50"))
+	r.exec(t, fmt.Sprintf(insert, -50, "NULL"))
+	want(q, 2, 1, 1, 500*time.Second)
+
+	q.Layout = "plain"
+	insert = "INSERT INTO messages (queue, body, available_at, taken_at, done_at) VALUES ('rules', '', UNIX - %d, %s, %s)"
+	r.exec(t, fmt.Sprintf(insert, 70, "NULL", "NULL"))
+	r.exec(t, fmt.Sprintf(insert, 900, "UNIX - 800", "NULL"))
+	r.exec(t, fmt.Sprintf(insert, 900, "UNIX - 800", "UNIX - 700"))
+	want(q, 1, 1, 0, 70*time.Second)
+
+	q.Layout = "magento"
+	r.exec(t, "INSERT INTO queue (name) VALUES ('rules')")
+	for i, status := range []int{2, 5, 3, 4, 6, 7} {
+		r.exec(t, "INSERT INTO queue_message_status (queue_id, message_id, status, updated_at) SELECT id, ?, ?, "+ // statuses 4, 6 and 7 are final
+			map[bool]string{true: "NOW() - INTERVAL 120 SECOND", false: "datetime('now', '-120 seconds')"}[r.mysql]+" FROM queue WHERE name = 'rules'", 1000+i, status)
+	}
+	want(q, 2, 1, health.NotKnown, 120*time.Second)
+}
+
+// testOwnQueries are `query:` in all its forms.
+func (r *sqlRig) testOwnQueries(t *testing.T, s health.Spec) {
+	for query, want := range map[string]string{
+		"SELECT 7":                       "ok 7 -1 -1",
+		"SELECT COUNT(*) FROM messages;": "ok 0 -1 -1",
+		"SELECT 3 AS ready, 2 AS in_flight -- the comment":   "ok 3 2 -1",
+		"SELECT 3 AS READY, NULL AS in_flight, 4 AS delayed": "ok 3 -1 4",
+		"WITH x AS (SELECT 5 AS n) SELECT n FROM x":          "ok 5 -1 -1",
+		"SELECT 5.0":                                           "ok 5 -1 -1",
+		"SELECT 5.5":                                           `not a whole number: "5.5"`,
+		"SELECT -1":                                            "negative: -1",
+		"SELECT NULL":                                          "ready is missing",
+		"SELECT 'many'":                                        `not a whole number: "many"`,
+		"SELECT 1 AS ready, 2 AS inflight":                     `"inflight" is not one of ready`,
+		"SELECT 1 AS in_flight, 2 AS delayed":                  "ready is missing",
+		"SELECT 1 UNION ALL SELECT 2":                          "more than one row",
+		"SELECT 1 WHERE 1 = 0":                                 "no row",
+		"SELECT id FROM no_such_table":                         "no_such_table",
+		"DELETE FROM messages":                                 "",
+		"UPDATE messages SET body = ''":                        "",
+		"INSERT INTO messages (queue) VALUES ('x')":            "",
+		"DROP TABLE messages":                                  "",
+		"CREATE TABLE mine (id INTEGER)":                       "",
+		"COMMIT":                                               "",
+		"SELECT 1) AS q; DROP TABLE messages; SELECT (1":       "",
+		"SET @x = 1":                                           "",
+		"PRAGMA query_only = 0":                                "",
+		"SET SESSION TRANSACTION READ WRITE":                   "",
+		"SELECT 1 INTO OUTFILE '/tmp/qsuper-must-not-exist'":   "",
+		"ATTACH DATABASE '/tmp/qsuper-must-not-exist' AS more": "",
+	} {
+		if r.mysql {
+			query = strings.ReplaceAll(query, "WHERE 1 = 0", "FROM DUAL WHERE 1 = 0")
+		}
+		o := look(t, s, health.Queue{SQL: query})
+		got := o.Readings[0]
+		text := fmt.Sprintf("%s %d %d %d", got.State, got.Ready, got.InFlight, got.Delayed)
+		if strings.HasPrefix(want, "ok") {
+			if text != want {
+				t.Errorf("%s: want %s, got %+v", query, want, got)
+			}
+			continue
+		}
+		if !o.Up || got.State != health.Unknown || got.Err == "" || !strings.Contains(got.Err, want) {
+			t.Errorf("%s: want unknown (%s), got up %v %+v", query, want, o.Up, got)
+		}
+	}
+}

@@ -1,0 +1,73 @@
+// Package health is the contract for asking a dependency two things: does it
+// answer, and how many messages wait in its queues.
+//
+// A backend is one file in health/backends; it registers itself here and must
+// pass the conformance suite in health/healthtest. Measuring is read-only: a
+// probe never takes, locks, reorders, marks or creates anything.
+package health
+
+import (
+	"context"
+	"time"
+)
+
+// NotKnown stands for a number the backend cannot say. It is never zero:
+// nothing may be decided from it.
+const NotKnown = -1
+
+// Conn is one configured connection. Opening it does not dial, so that a file
+// can be checked while the broker is away.
+type Conn interface {
+	// Ping returns nil when the other side is reachable and accepts the
+	// credentials. It must return soon after ctx is done. Ping and Measure are
+	// never called at the same time.
+	Ping(ctx context.Context) error
+
+	// Close may be called while Ping or Measure runs, which it cuts short, and
+	// more than once. It returns within a second, whatever the other side does.
+	Close() error
+}
+
+// Meter is a Conn with queues. Measure asks for all of them in one round trip
+// and returns one Reading per queue, in the same order. An error means that
+// every queue is unknown, as when the connection is gone; a queue that does not
+// exist is a Reading whose State is Missing, and one that alone could not be
+// counted a Reading whose State is Unknown.
+type Meter interface {
+	Conn
+	Measure(ctx context.Context, queues []Queue) ([]Reading, error)
+}
+
+// State says what is known of a queue.
+type State string
+
+// The three answers of a probe. Unknown and Missing are not "empty".
+const (
+	OK      State = "ok"
+	Missing State = "missing"
+	Unknown State = "unknown"
+)
+
+// Reading is what one probe saw of one queue.
+type Reading struct {
+	State     State
+	Ready     int64         // messages that could be taken now, due delayed ones included
+	InFlight  int64         // taken, not yet acknowledged; NotKnown if the backend cannot say
+	Delayed   int64         // not due yet; NotKnown if the backend cannot say
+	Oldest    time.Duration // age of the oldest ready message; NotKnown if the backend cannot say
+	Consumers int64         // consumers the backend sees; NotKnown if the backend cannot say
+	Err       string        // why State is Unknown or Missing, or a number of an OK one is not known; in words for a user, no secrets
+}
+
+// Queue says which queue to measure: the keys of `queue:` in the file. Which
+// keys a connection type accepts is in its Kind.
+type Queue struct {
+	Name   string
+	Layout string // plain, magento, symfony, laravel, …
+	Table  string // SQL: overrides the layout's table
+	SQL    string // SQL: the user's own `query:`
+	Path   string // http
+	Value  string // http: path into the JSON answer
+	Prefix string // redis
+	Group  string // redis streams
+}

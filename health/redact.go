@@ -1,0 +1,66 @@
+package health
+
+import (
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+)
+
+// longest is how many bytes of an error text are kept.
+const longest = 400
+
+// redact makes an error text fit to be shown: the secrets of conn are replaced
+// by ***, control characters by spaces, and what is very long is cut. conn may
+// be nil.
+func redact(conn Conn, text string) string {
+	if s, ok := conn.(Secretive); ok {
+		text = hide(text, s.Secrets())
+	}
+	text = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(strings.TrimSpace(text), "?"))
+	if len(text) > longest {
+		text = strings.ToValidUTF8(text[:longest], "") + "…"
+	}
+	return text
+}
+
+// hide replaces each secret, as it is and in the encodings that URLs, Go and
+// JSON would show it in.
+func hide(text string, secrets []string) string {
+	var forms []string
+	for _, s := range secrets {
+		if s == "" {
+			continue
+		}
+		for _, form := range []string{
+			s, url.QueryEscape(s), url.PathEscape(s), url.UserPassword("", s).String()[1:], unquote(strconv.Quote(s)), unquote(strconv.QuoteToASCII(s)),
+		} {
+			forms = append(forms, form, lowerHex(form))
+		}
+	}
+	// The longest first: a part of a secret may be a secret too.
+	slices.SortFunc(forms, func(a, b string) int { return len(b) - len(a) })
+	for _, form := range forms {
+		text = strings.ReplaceAll(text, form, "***")
+	}
+	return text
+}
+
+func unquote(s string) string { return s[1 : len(s)-1] }
+
+// lowerHex writes %2F as %2f.
+func lowerHex(s string) string {
+	b := []byte(s)
+	for i := 0; i+2 < len(b); i++ {
+		if b[i] == '%' {
+			copy(b[i+1:i+3], strings.ToLower(string(b[i+1:i+3])))
+		}
+	}
+	return string(b)
+}

@@ -1,0 +1,289 @@
+package keeper
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"qsuper/proc"
+)
+
+// How soon an engine that died is started again: at once the first time, then
+// firstDelay, twice as long each time up to maxDelay, from the beginning again
+// after an engine was up for steady.
+const (
+	firstDelay = 100 * time.Millisecond
+	maxDelay   = 5 * time.Second
+	steady     = 10 * time.Second
+)
+
+const (
+	readChunk  = 64 << 10
+	socketSize = 1 << 20 // bytes the kernel may hold for either side; it grants less without privileges
+
+	// maxBatch is how many requests are carried out before the loop looks at its
+	// children again: a thousand starts must not hold up an exit.
+	maxBatch = 16
+
+	// queueBase and queueSlot bound what the engine has not read yet, in bytes:
+	// enough for two answers to List. An engine that lets more come together is
+	// hung; it is killed, for everything it has missed is in the next one's list.
+	queueBase = 4 << 20
+	queueSlot = 2 * (MaxMemo*4/3 + 1024)
+)
+
+// engine is the process behind the socket. The keeper lives without it.
+type engine struct {
+	k    *keeper
+	p    *proc.Process // nil: none
+	conn int           // -1: none
+
+	in, out []byte
+	waiting bool // for the socket to take more of out
+	reload  bool // a Reload came before the engine said Hello
+	greeted bool // has said Hello
+	listed  bool // knows all slots: from here on it is told what happens
+
+	count   int
+	upSince time.Duration
+	delay   time.Duration
+	startAt time.Duration // never: not waiting to start
+}
+
+// start starts an engine with one end of a new socket.
+func (e *engine) start() {
+	e.startAt = never
+	e.count++
+	e.upSince = proc.Boottime()
+	if err := e.spawn(); err != nil {
+		e.k.log.Error("engine not started", "error", err)
+		e.later()
+		return
+	}
+	e.k.log.Debug("engine started", "pid", e.p.PID, "count", e.count)
+}
+
+func (e *engine) spawn() error {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return fmt.Errorf("make a socket for the engine: %w", err)
+	}
+	defer unix.Close(fds[1])
+	for _, fd := range fds {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, socketSize) // a smaller one is only slower
+	}
+	p, err := proc.Start(&proc.Spec{
+		Path: e.k.opt.EnginePath, Argv: e.k.opt.EngineArgv, Env: e.k.opt.EngineEnv,
+		Stdin: e.k.null, Stdout: int(os.Stdout.Fd()), Stderr: int(os.Stderr.Fd()), Extra: fds[1],
+	})
+	if err != nil {
+		unix.Close(fds[0])
+		return err
+	}
+	err = e.k.poll.add(p.PidFD(), unix.EPOLLIN, (*engineExit)(e))
+	if err == nil {
+		err = e.k.poll.add(fds[0], unix.EPOLLIN, e)
+	}
+	if err != nil {
+		e.k.poll.remove(p.PidFD())
+		unix.Close(fds[0])
+		e.k.discard(p)
+		return fmt.Errorf("watch the engine: %w", err)
+	}
+	e.p, e.conn = p, fds[0]
+	e.k.pids[p.PID] = struct{}{}
+	e.in, e.out, e.waiting, e.reload, e.greeted, e.listed = nil, nil, false, false, false, false
+	for _, s := range e.k.slots {
+		s.specID = 0 // a new engine numbers its own
+	}
+	return nil
+}
+
+// later plans the next start.
+func (e *engine) later() {
+	now := proc.Boottime()
+	if now-e.upSince >= steady {
+		e.delay = 0
+	}
+	e.startAt = now + e.delay
+	e.k.poll.at(e.startAt)
+	e.delay = min(max(2*e.delay, firstDelay), maxDelay)
+}
+
+// ready is called for the socket.
+func (e *engine) ready(events uint32) {
+	if e.conn < 0 {
+		return
+	}
+	if events&unix.EPOLLOUT != 0 {
+		e.flush()
+	}
+	if events&^unix.EPOLLOUT != 0 {
+		e.receive()
+	}
+}
+
+// receive reads once. The end of the stream is the end of this engine, as it
+// has no other way to be asked anything.
+func (e *engine) receive() {
+	if len(e.in) > MaxFrame+readChunk {
+		return // a whole frame is in there: first that
+	}
+	if cap(e.in)-len(e.in) < readChunk {
+		e.in = append(make([]byte, 0, 2*len(e.in)+readChunk), e.in...)
+	}
+	n, err := unix.Read(e.conn, e.in[len(e.in):len(e.in)+readChunk])
+	switch {
+	case n > 0:
+		e.in = e.in[:len(e.in)+n]
+	case err == unix.EAGAIN || err == unix.EINTR:
+	case err == nil:
+		for e.handle() {
+		}
+		e.drop(io.EOF)
+	default:
+		e.drop(err)
+	}
+}
+
+// handle carries out at most maxBatch requests and tells whether there are more.
+func (e *engine) handle() (more bool) {
+	if len(e.in) == 0 {
+		return false
+	}
+	rest := e.in
+	for range maxBatch {
+		t, body, after, ok, err := nextFrame(rest)
+		if err == nil && ok {
+			rest = after
+			err = e.k.request(t, body)
+		}
+		if err != nil {
+			e.drop(err)
+			return false
+		}
+		if !ok {
+			e.in = append(e.in[:0], rest...)
+			return false
+		}
+		if e.conn < 0 { // dropped while it was served
+			return false
+		}
+	}
+	e.in = append(e.in[:0], rest...)
+	_, _, _, more, err := nextFrame(e.in)
+	return more || err != nil
+}
+
+// send queues a frame; flush writes what has come together in a turn of the loop.
+func (e *engine) send(t frameType, body any) {
+	if e.conn < 0 || !e.greeted {
+		return
+	}
+	var err error
+	if e.out, err = appendFrame(e.out, t, body); err != nil {
+		e.k.log.Error("frame not sent to the engine", "error", err)
+	}
+	if bound := queueBase + queueSlot*len(e.k.slots); len(e.out) > bound {
+		e.drop(fmt.Errorf("it does not read: more than %d bytes wait for it", bound))
+	}
+}
+
+// tell reports what happened, to an engine that knows the slots. Any other will
+// find it in the answer to its List.
+func (e *engine) tell(t frameType, body any) {
+	if e.listed {
+		e.send(t, body)
+	}
+}
+
+func (e *engine) flush() {
+	sent := 0
+	for e.conn >= 0 && sent < len(e.out) {
+		n, err := unix.Write(e.conn, e.out[sent:])
+		if n > 0 {
+			sent += n
+		} else if err == unix.EAGAIN {
+			break
+		} else if err != unix.EINTR {
+			e.drop(err)
+		}
+	}
+	if e.conn < 0 {
+		return
+	}
+	e.out = e.out[:copy(e.out, e.out[sent:])]
+	if len(e.out) == 0 && cap(e.out) > readChunk {
+		e.out = nil // a burst should not be paid for for ever
+	}
+	if want := len(e.out) > 0; want != e.waiting {
+		e.waiting = want
+		events := uint32(unix.EPOLLIN)
+		if want {
+			events |= unix.EPOLLOUT
+		}
+		if err := e.k.poll.change(e.conn, events); err != nil {
+			e.drop(err)
+		}
+	}
+}
+
+// drop ends the connection and with it the engine. No consumer notices.
+func (e *engine) drop(err error) {
+	if e.conn < 0 {
+		return
+	}
+	e.hangUp()
+	if e.p != nil && !e.k.closing {
+		if !errors.Is(err, io.EOF) {
+			e.k.log.Error("engine dropped", "pid", e.p.PID, "error", err)
+		}
+		_ = e.p.SignalGroup(syscall.SIGKILL) // gone already is as good
+	}
+}
+
+func (e *engine) hangUp() {
+	e.k.poll.remove(e.conn)
+	unix.Close(e.conn)
+	e.conn, e.in, e.out, e.greeted, e.listed = -1, nil, nil, false, false
+}
+
+// engineExit is the engine as the source of its own exit.
+type engineExit engine
+
+func (x *engineExit) ready(uint32) {
+	e := (*engine)(x)
+	if e.p == nil {
+		return
+	}
+	// What it asked for last counts: a QuitRequest followed by an exit is the
+	// normal end. Its helpers die with it, while its unreaped pid still names them.
+	_ = e.p.SignalGroup(syscall.SIGKILL)
+	for e.conn >= 0 {
+		before := len(e.in)
+		e.receive()
+		if e.conn >= 0 && len(e.in) == before {
+			break // nothing more, though a stray process holds the other end
+		}
+		for e.conn >= 0 && e.handle() {
+		}
+	}
+	exit, ok, err := e.p.Reap()
+	if !ok && err == nil {
+		return
+	}
+	if e.conn >= 0 {
+		e.hangUp()
+	}
+	e.k.poll.remove(e.p.PidFD())
+	delete(e.k.pids, e.p.PID)
+	e.p.Close()
+	pid := e.p.PID
+	e.p = nil
+	e.k.engineGone(pid, exit)
+}

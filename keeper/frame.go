@@ -1,0 +1,87 @@
+package keeper
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+)
+
+// frameType is the byte behind the length.
+type frameType byte
+
+// Engine to keeper, then keeper to engine. Numbers are never used again for
+// something else.
+const (
+	frameHello       frameType = 1
+	frameStart       frameType = 2
+	frameStop        frameType = 3
+	frameAck         frameType = 4
+	frameDrop        frameType = 5
+	frameLog         frameType = 6
+	frameList        frameType = 7
+	frameQuit        frameType = 8
+	frameTerminating frameType = 9
+
+	frameSlot        frameType = 65
+	frameListEnd     frameType = 66
+	frameStarted     frameType = 67
+	frameStartFailed frameType = 68
+	frameStopping    frameType = 69
+	frameExited      frameType = 70
+	frameTerminate   frameType = 71
+	frameReload      frameType = 72
+)
+
+const frameHead = 4 + 1 // length, type
+
+// errFrame is a frame that a sane peer would not send.
+var errFrame = errors.New("malformed frame")
+
+// start is StartRequest on the wire: a specification travels once for each slot
+// and engine, and later starts refer to it.
+type start struct {
+	Slot   string `json:"slot"`
+	Run    uint64 `json:"run"`
+	SpecID uint64 `json:"spec_id"`        // unique for the connection, never 0
+	Spec   *Spec  `json:"spec,omitempty"` // nil: what SpecID said last time for this slot
+	Memo   []byte `json:"memo,omitempty"`
+}
+
+// appendFrame encodes body behind what is in buf. A body that is too long
+// leaves buf as it was.
+func appendFrame(buf []byte, t frameType, body any) ([]byte, error) {
+	b, err := json.Marshal(body)
+	if err != nil {
+		return buf, fmt.Errorf("encode frame %d: %w", t, err)
+	}
+	if len(b)+1 > MaxFrame {
+		return buf, fmt.Errorf("encode frame %d: %d bytes are more than the %d of a frame", t, len(b)+1, MaxFrame)
+	}
+	buf = binary.BigEndian.AppendUint32(buf, uint32(len(b)+1))
+	return append(append(buf, byte(t)), b...), nil
+}
+
+// nextFrame cuts the first frame off buf. ok is false while it is incomplete.
+func nextFrame(buf []byte) (t frameType, body, rest []byte, ok bool, err error) {
+	if len(buf) < frameHead {
+		return 0, nil, buf, false, nil
+	}
+	n := int(binary.BigEndian.Uint32(buf))
+	if n < 1 || n > MaxFrame {
+		return 0, nil, buf, false, fmt.Errorf("%w: %d bytes long", errFrame, n)
+	}
+	if len(buf) < 4+n {
+		return 0, nil, buf, false, nil
+	}
+	return frameType(buf[4]), buf[frameHead : 4+n], buf[4+n:], true, nil
+}
+
+// decode reads a body.
+func decode[T any](body []byte) (T, error) {
+	var v T
+	if err := json.Unmarshal(body, &v); err != nil {
+		return v, fmt.Errorf("%w: %v", errFrame, err)
+	}
+	return v, nil
+}

@@ -1,0 +1,322 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"qsuper/logs"
+	"qsuper/pidfile"
+	"qsuper/proc"
+)
+
+// Options say what to keep.
+type Options struct {
+	EnginePath string   // executable of the engine; "" = EngineArgv[0]
+	EngineArgv []string // its arguments, Argv[0] included
+	EngineEnv  []string // its environment; nil = the keeper's own
+	StateDir   string   // absolute; created if need be
+	Log        *slog.Logger
+	Out        *os.File // where consumers' output goes that is logged to stdout; nil = nowhere
+}
+
+const (
+	// answerTime is how long the engine has to answer Terminate before the keeper
+	// stops everything by itself, and how long it has to quit once nothing runs.
+	answerTime = 10 * time.Second
+	// closeTime is how long the engine has to exit when the keeper is done.
+	closeTime = 2 * time.Second
+	// sweepTime is how long zombies that were re-parented to the keeper wait.
+	sweepTime = 100 * time.Millisecond
+)
+
+// keeper is the state of the one event loop; nothing in it is shared.
+type keeper struct {
+	opt    Options
+	log    *slog.Logger
+	poll   *poller
+	pump   *logs.Pump
+	runs   *pidfile.Runs
+	engine engine
+	slots  map[string]*slot
+	live   int              // slots in which something runs
+	pids   map[int]struct{} // unreaped children that the loop waits for by pidfd
+	last   *Spec            // the specification that came last, see Spec.share
+	null   int
+	oom    bool      // children must be given a normal oom_score_adj
+	since  time.Time // the keeper's start
+	id     string    // part of QSUPER_RUN_ID that no other keeper has
+
+	sigs        *signals
+	sweepAt     time.Duration
+	terminating bool          // no more starts
+	tookOver    bool          // the keeper itself stops everything
+	answerBy    time.Duration // when it does so, or quits
+	quit        bool          // the engine asked for it
+	code        int
+	closing     bool // the engine is to go now
+	closeBy     time.Duration
+}
+
+// Run keeps until everything has been stopped or the engine asks to quit, and
+// returns the exit status for the process. The error is *pidfile.Held if another
+// daemon has the state directory; nothing has been touched then. It must be
+// called once in a process: it becomes the reaper of orphans and takes TERM, INT,
+// HUP and USR1. When ctx is done that is a TERM.
+func Run(ctx context.Context, opt Options) (code int, err error) {
+	if opt.EnginePath == "" {
+		opt.EnginePath = opt.EngineArgv[0]
+	}
+	if opt.EngineEnv == nil {
+		opt.EngineEnv = os.Environ()
+	}
+	owner, err := pidfile.Acquire(opt.StateDir)
+	if err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, owner.Release()) }()
+	k, err := open(opt)
+	if err != nil {
+		return 1, err
+	}
+	defer k.close()
+
+	pumpCtx, stopPump := context.WithCancel(context.Background())
+	var pump sync.WaitGroup
+	var pumpErr error
+	pump.Go(func() {
+		if pumpErr = k.pump.Run(pumpCtx); pumpErr != nil {
+			k.poll.post(func() { k.log.Error("log capture ended", "error", pumpErr) })
+		}
+	})
+	stopCtx := context.AfterFunc(ctx, func() { k.poll.post(func() { k.signal(syscall.SIGTERM) }) })
+	k.sigs.start(k)
+
+	k.engine.start()
+	err = k.loop()
+
+	stopCtx()
+	k.sigs.stop()
+	stopPump()
+	pump.Wait()
+	if err != nil {
+		return 1, err
+	}
+	return k.code, pumpErr
+}
+
+// open makes everything that Run needs and starts nothing.
+func open(opt Options) (*keeper, error) {
+	k := &keeper{
+		opt: opt, log: opt.Log, slots: map[string]*slot{}, pids: map[int]struct{}{},
+		null: -1, oom: proc.ProtectedFromOOM(), since: time.Now(),
+		id: strconv.FormatInt(int64(proc.Boottime()), 36), sigs: newSignals(),
+		sweepAt: never, answerBy: never, closeBy: never,
+	}
+	k.engine = engine{k: k, conn: -1, startAt: never}
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return nil, fmt.Errorf("become the reaper of orphans: %w", err)
+	}
+	if err := proc.Supported(); err != nil {
+		return nil, err
+	}
+	var err error
+	if k.null, err = unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0); err != nil {
+		return nil, fmt.Errorf("open /dev/null: %w", err)
+	}
+	var left []pidfile.Run
+	if k.runs, left, err = pidfile.OpenRuns(opt.StateDir); err == nil {
+		if k.pump, err = logs.NewPump(opt.Out); err == nil {
+			k.poll, err = newPoller((*timer)(k))
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, unix.Close(k.null))
+	}
+	for _, r := range left {
+		k.log.Warn("process of an earlier daemon lives on; its slot stays locked until it ends", "slot", r.Slot, "pid", r.PID)
+	}
+	return k, nil
+}
+
+func (k *keeper) close() {
+	k.poll.close()
+	unix.Close(k.null)
+	k.runs.Close()
+}
+
+// loop is the keeper's only thread of control.
+func (k *keeper) loop() error {
+	more := false
+	for !k.closing || k.engine.p != nil {
+		if err := k.poll.poll(!more); err != nil {
+			return err
+		}
+		more = k.engine.handle()
+		k.engine.flush()
+		k.endIfDone()
+	}
+	return nil
+}
+
+// timer is the keeper as the source of its deadlines.
+type timer keeper
+
+func (t *timer) ready(uint32) {
+	k := (*keeper)(t)
+	k.poll.fired()
+	now := proc.Boottime()
+	due := func(at *time.Duration) bool {
+		if *at > now {
+			k.poll.at(*at)
+			return false
+		}
+		*at = never
+		return true
+	}
+	if due(&k.engine.startAt) && !k.closing {
+		k.engine.start()
+	}
+	if due(&k.sweepAt) {
+		k.sweep()
+	}
+	if due(&k.answerBy) {
+		k.takeOver("the engine does not answer")
+	}
+	if due(&k.closeBy) && k.engine.p != nil {
+		_ = k.engine.p.SignalGroup(syscall.SIGKILL) // gone already is as good
+	}
+	for _, s := range k.slots {
+		if s.run != nil {
+			s.run.expire(now)
+		}
+	}
+}
+
+// sweep reaps what was re-parented to the keeper.
+func (k *keeper) sweep() {
+	k.sigs.child(true)
+	_, again := proc.ReapStrangers(func(pid int) bool { _, ok := k.pids[pid]; return ok })
+	if again {
+		k.sweepLater()
+	}
+}
+
+// sweepLater waits before it looks: asking for strangers goes through all
+// children, which must not be paid for at every exit.
+func (k *keeper) sweepLater() {
+	k.sigs.child(false)
+	k.sweepAt = proc.Boottime() + sweepTime
+	k.poll.at(k.sweepAt)
+}
+
+// signal is a signal to the keeper itself.
+func (k *keeper) signal(sig os.Signal) {
+	switch sig {
+	case syscall.SIGTERM, syscall.SIGINT:
+		k.terminate()
+	case syscall.SIGHUP:
+		k.engine.reload = !k.engine.greeted
+		k.engine.send(frameReload, Reload{})
+	case syscall.SIGUSR1:
+		k.pump.Reopen()
+	case syscall.SIGCHLD:
+		k.sweepLater()
+	}
+}
+
+// terminate begins the stop of the whole; the second time it ends it.
+func (k *keeper) terminate() {
+	if k.terminating {
+		k.engine.send(frameTerminate, Terminate{Now: true})
+		k.takeOver("told twice")
+		for _, s := range k.slots {
+			if s.run != nil {
+				s.run.kill()
+			}
+		}
+		return
+	}
+	k.terminating = true
+	k.engine.send(frameTerminate, Terminate{})
+	if k.engine.p == nil {
+		k.takeOver("there is no engine")
+		return
+	}
+	k.answerBy = proc.Boottime() + answerTime
+	k.poll.at(k.answerBy)
+}
+
+// expectQuit gives an engine that has promised to see to the end a time for it.
+func (k *keeper) expectQuit() {
+	if k.live == 0 && k.terminating && !k.quit && !k.tookOver {
+		k.answerBy = proc.Boottime() + answerTime
+		k.poll.at(k.answerBy)
+	}
+}
+
+// takeOver stops everything without the engine.
+func (k *keeper) takeOver(why string) {
+	if k.tookOver {
+		return
+	}
+	k.terminating, k.tookOver, k.answerBy = true, true, never
+	if k.live > 0 {
+		k.log.Warn("keeper stops all processes by itself", "reason", why, "processes", k.live)
+	}
+	k.stopAll()
+}
+
+func (k *keeper) stopAll() {
+	for _, s := range k.slots {
+		if s.run != nil {
+			s.run.begin(s.run.spec.Stop)
+		}
+	}
+}
+
+// engineGone is called when the engine has been reaped.
+func (k *keeper) engineGone(pid int, exit proc.Exit) {
+	if k.closing {
+		return
+	}
+	if !k.quit {
+		k.log.Error("engine died", "pid", pid, "code", exit.Code, "signal", int(exit.Signal))
+	}
+	if k.terminating {
+		k.takeOver("the engine is gone")
+	}
+	k.engine.later()
+}
+
+// endIfDone closes when nothing runs and nothing is to come.
+func (k *keeper) endIfDone() {
+	if k.closing || k.live > 0 || !k.quit && !k.tookOver {
+		return
+	}
+	k.closing = true
+	if k.engine.p == nil {
+		return
+	}
+	k.engine.flush()
+	if k.engine.conn >= 0 {
+		k.engine.hangUp() // it reads the rest and then the end, and exits
+	}
+	k.closeBy = proc.Boottime() + closeTime
+	k.poll.at(k.closeBy)
+}
+
+// discard ends a process that cannot be watched.
+func (k *keeper) discard(p *proc.Process) {
+	_ = p.SignalGroup(syscall.SIGKILL)
+	p.Wait()
+	p.Close()
+}

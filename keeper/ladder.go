@@ -1,0 +1,126 @@
+package keeper
+
+import (
+	"syscall"
+	"time"
+
+	"qsuper/proc"
+)
+
+const scopeGroup = "group"
+
+func (s *Stop) signal() syscall.Signal {
+	if s.Signal == 0 {
+		return syscall.SIGTERM
+	}
+	return syscall.Signal(s.Signal)
+}
+
+// begin begins the ladder. When one is under way it can only get shorter: a
+// second stop neither repeats the signal, which many consumers take for "now",
+// nor gives more time.
+func (r *run) begin(s Stop) {
+	now := proc.Boottime()
+	end := now + max(s.Grace, 0)
+	if end < now { // a grace of centuries
+		end = never - 1
+	}
+	switch {
+	case r.drainBy != never: // it is over already
+	case r.step == StepNone:
+		r.step, r.stopping, r.deadline = StepSignal, s, end
+		if len(s.Command) > 0 && r.exit == nil {
+			r.launchCommand()
+		}
+		if r.command == nil {
+			r.signal()
+		} else {
+			// A command that hangs must not cost the process its signal.
+			r.signalAt = now + (end-now)/2
+			r.slot.k.poll.at(r.signalAt)
+		}
+		r.slot.k.poll.at(end)
+		r.tell()
+	case r.step == StepSignal && end < r.deadline:
+		r.deadline = end
+		r.slot.k.poll.at(end)
+		r.tell()
+	}
+}
+
+// signal asks the process to end, and wakes it if it is stopped: a stopped
+// process takes no signal but SIGKILL.
+func (r *run) signal() {
+	r.signalled, r.signalAt = true, never
+	sig := r.stopping.signal()
+	for _, m := range r.members {
+		m.ask()
+	}
+	if r.exit != nil {
+		return
+	}
+	to := r.p.Signal
+	if r.stopping.Scope == scopeGroup {
+		to = r.p.SignalGroup
+	}
+	_ = to(sig) // one that is gone already will be seen
+	_ = to(syscall.SIGCONT)
+}
+
+// kill ends everything, and again every few seconds: a process that does not
+// die of it is stuck in the kernel, and holds its slot.
+func (r *run) kill() {
+	if r.drainBy != never {
+		return
+	}
+	first := r.step != StepKill
+	r.step, r.signalAt = StepKill, never
+	r.deadline = proc.Boottime() + killAgain
+	r.slot.k.poll.at(r.deadline)
+	if r.exit == nil {
+		_ = r.p.SignalGroup(syscall.SIGKILL)
+		_ = r.p.Signal(syscall.SIGKILL)
+	}
+	if r.command != nil {
+		_ = r.command.SignalGroup(syscall.SIGKILL)
+	}
+	for _, m := range r.members {
+		m.kill()
+	}
+	if first {
+		r.tell()
+	}
+	if r.exit != nil {
+		r.leave() // those that were forked meanwhile
+	}
+}
+
+// expire does what is due.
+func (r *run) expire(now time.Duration) {
+	if r.drainBy <= now {
+		r.slot.k.log.Warn("output of a run not written in time", "slot", r.slot.name, "run", r.id)
+		r.finish()
+		return
+	}
+	if r.signalAt <= now {
+		r.signal()
+	}
+	if r.deadline <= now {
+		r.kill()
+	}
+	r.slot.k.poll.at(min(r.signalAt, r.deadline, r.drainBy))
+}
+
+func (r *run) remaining(now time.Duration) time.Duration {
+	if r.step != StepSignal {
+		return 0
+	}
+	return max(r.deadline-now, 0)
+}
+
+func (r *run) tell() {
+	r.slot.k.engine.tell(frameStopping, Stopping{
+		Slot: r.slot.name, Run: r.id, Step: r.step,
+		Remaining: r.remaining(proc.Boottime()), Leftovers: len(r.members),
+	})
+}

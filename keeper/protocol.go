@@ -1,0 +1,221 @@
+// Package keeper is the tiny parent of every consumer: it starts, watches,
+// stops and reaps them, holds their slot locks and their output, and restarts
+// the engine. It knows no configuration, no broker and no network, so that
+// little can go wrong in the one process whose death would matter.
+//
+// Keeper and engine talk over one inherited socketpair. A frame is a four-byte
+// big-endian length of what follows, one byte of type, and a JSON body. Frames
+// longer than MaxFrame end the connection. The keeper remembers everything the
+// engine needs to go on after a crash: running slots, exits nobody has
+// acknowledged yet, stops in progress with their remaining grace, and one
+// opaque memo a slot.
+package keeper
+
+import "time"
+
+// Version is the version of the protocol; it changes when an older peer could
+// misread a frame.
+const Version = 1
+
+// MaxFrame bounds one frame, in bytes.
+const MaxFrame = 1 << 20
+
+// MaxMemo bounds the opaque memo that the engine may leave with a slot, in bytes.
+const MaxMemo = 8 << 10
+
+// Spec is all it takes to start one process. The engine resolves it; the
+// keeper looks nothing up.
+type Spec struct {
+	Path   string   `json:"path"` // executable: absolute, or relative to Dir
+	Argv   []string `json:"argv"` // Argv[0] included
+	Env    []string `json:"env"`  // complete; the keeper adds QSUPER_RUN_ID
+	Dir    string   `json:"dir"`
+	Cred   *Cred    `json:"cred,omitempty"`   // nil: the keeper's own
+	Umask  *uint32  `json:"umask,omitempty"`  // nil: inherited
+	NoFile *uint64  `json:"nofile,omitempty"` // soft RLIMIT_NOFILE, raised to the hard limit at most; nil: inherited
+	Nice   *int     `json:"nice,omitempty"`   // -20..19; nil: inherited
+	Lock   string   `json:"lock"`             // slot lock file
+	FIFO   string   `json:"fifo"`             // output of the slot; "" = /dev/null
+	Log    Log      `json:"log"`
+	Stop   Stop     `json:"stop"`
+}
+
+// Cred is who the process runs as.
+type Cred struct {
+	UID    uint32   `json:"uid"`
+	GID    uint32   `json:"gid"`
+	Groups []uint32 `json:"groups"`
+}
+
+// Log says where the output of a slot goes.
+type Log struct {
+	To       string `json:"to"` // file | stdout | both | none
+	Path     string `json:"path"`
+	MaxSize  int64  `json:"max_size"` // bytes; 0 = no rotation
+	Keep     int    `json:"keep"`
+	Compress bool   `json:"compress"`
+	Prefix   string `json:"prefix"` // none | time | json
+	Consumer string `json:"consumer"`
+	Slot     int    `json:"slot"`
+}
+
+// Stop is the ladder of a graceful stop: Command (if any), Signal to Scope and
+// CONT after it, Grace, SIGKILL to the group.
+type Stop struct {
+	Command []string      `json:"command,omitempty"`
+	Signal  int           `json:"signal"`
+	Scope   string        `json:"scope"` // process | group
+	Grace   time.Duration `json:"grace"`
+}
+
+// Kinds of StartFailed.
+const (
+	KindLocked      = "locked"      // somebody else holds the slot
+	KindExec        = "exec"        // the program cannot be run
+	KindHost        = "host"        // no memory, descriptors or processes, or the state dir cannot be written
+	KindBusy        = "busy"        // the slot runs another
+	KindTerminating = "terminating" // everything is being stopped
+)
+
+// Steps of the ladder.
+const (
+	StepNone   = ""
+	StepSignal = "signal" // the stop command or the signal is having its effect
+	StepKill   = "kill"   // the grace is over: SIGKILL, again every few seconds
+)
+
+// Engine to keeper.
+type (
+	// StartRequest asks for one process in a slot. A slot that is taken answers
+	// StartFailed with kind "busy". It acknowledges the exit of an earlier run.
+	StartRequest struct {
+		Slot string `json:"slot"` // "orders/0"
+		Run  uint64 `json:"run"`
+		Spec Spec   `json:"spec"`
+		Memo []byte `json:"memo,omitempty"` // replaces the slot's memo
+	}
+
+	// StopRequest begins the ladder. A second one for the same run never
+	// lengthens or restarts the grace; Now goes to SIGKILL at once.
+	StopRequest struct {
+		Slot string `json:"slot"`
+		Run  uint64 `json:"run"`
+		Stop Stop   `json:"stop"`
+		Now  bool   `json:"now,omitempty"`
+	}
+
+	// AckRequest says that the exit of a run has been dealt with; the keeper
+	// forgets it and keeps the memo.
+	AckRequest struct {
+		Slot string `json:"slot"`
+		Run  uint64 `json:"run"`
+		Memo []byte `json:"memo,omitempty"`
+	}
+
+	// DropRequest says that a slot no longer exists: FIFO and memo go, and an exit
+	// that was not acknowledged. The lock file stays: a lock file that is unlinked
+	// while somebody opens it lets two hold "the" lock. The request is ignored
+	// while something runs in the slot.
+	DropRequest struct {
+		Slot string `json:"slot"`
+	}
+
+	// LogRequest changes where the output of a slot goes, without a restart.
+	LogRequest struct {
+		Slot string `json:"slot"`
+		Log  Log    `json:"log"`
+	}
+
+	// QuitRequest ends the keeper once nothing runs any more; what still runs
+	// goes through its ladder first.
+	QuitRequest struct {
+		Code int `json:"code"` // exit status of `qsuper run`
+	}
+)
+
+// Keeper to engine.
+type (
+	// Hello is the first frame of both sides.
+	Hello struct {
+		Version     int       `json:"version"`
+		PID         int       `json:"pid"`
+		StartedAt   time.Time `json:"started_at"`
+		Engines     int       `json:"engines"`     // how many engines there have been, this one included
+		Terminating bool      `json:"terminating"` // a stop of the whole had begun
+	}
+
+	// SlotInfo is one slot in answer to List, followed by ListEnd.
+	SlotInfo struct {
+		Slot      string        `json:"slot"`
+		Run       uint64        `json:"run"`
+		PID       int           `json:"pid"` // 0: nothing runs
+		StartedAt time.Time     `json:"started_at"`
+		Stopping  string        `json:"stopping"`       // step of the ladder under way
+		Remaining time.Duration `json:"remaining"`      // of the grace
+		Leftovers int           `json:"leftovers"`      // the process is gone, and so many of its group still hold the slot
+		Exit      *Exited       `json:"exit,omitempty"` // not acknowledged yet
+		Memo      []byte        `json:"memo,omitempty"`
+		Log       LogState      `json:"log"`
+	}
+
+	// LogState says whether output is being kept.
+	LogState struct {
+		Dropped  int64  `json:"dropped"`  // bytes lost since the keeper started
+		Degraded string `json:"degraded"` // why nothing can be written now; "" = all is well
+	}
+
+	// Started follows a successful exec.
+	Started struct {
+		Slot string    `json:"slot"`
+		Run  uint64    `json:"run"`
+		PID  int       `json:"pid"`
+		At   time.Time `json:"at"`
+	}
+
+	// StartFailed means that nothing runs.
+	StartFailed struct {
+		Slot string `json:"slot"`
+		Run  uint64 `json:"run"`
+		Kind string `json:"kind"` // one of the Kind constants
+		Err  string `json:"err"`
+		By   string `json:"by,omitempty"` // locked: who holds it, e.g. "pid 812 (php bin/console)"
+	}
+
+	// Stopping tells which step of the ladder has begun. It also comes unasked,
+	// with Leftovers, when a process has exited by itself and left others behind.
+	Stopping struct {
+		Slot      string        `json:"slot"`
+		Run       uint64        `json:"run"`
+		Step      string        `json:"step"`
+		Remaining time.Duration `json:"remaining"`
+		Leftovers int           `json:"leftovers,omitempty"`
+	}
+
+	// Exited is sent when the process and everything in its group are gone.
+	Exited struct {
+		Slot      string        `json:"slot"`
+		Run       uint64        `json:"run"`
+		PID       int           `json:"pid"`
+		Code      int           `json:"code"`   // -1 when a signal ended it or nothing is known
+		Signal    int           `json:"signal"` // 0: none
+		Core      bool          `json:"core,omitempty"`
+		Step      string        `json:"step"` // ladder step that ended it, or what it left behind
+		At        time.Time     `json:"at"`   // when the process itself exited
+		Ran       time.Duration `json:"ran"`
+		CPU       time.Duration `json:"cpu"`                  // user + system
+		MaxRSS    int64         `json:"max_rss"`              // bytes, of the main process and its waited-for children
+		Leftovers int           `json:"leftovers,omitempty"`  // processes of its group that had to be ended after it
+		ExecError string        `json:"exec_error,omitempty"` // it never became the program: why
+	}
+
+	// Terminate is a signal to the whole: TERM or INT once, Now at the second.
+	Terminate struct {
+		Now bool `json:"now"`
+	}
+
+	// Reload is a SIGHUP to the keeper.
+	Reload struct{}
+
+	// ListEnd follows the last SlotInfo.
+	ListEnd struct{}
+)

@@ -1,0 +1,177 @@
+package keeper
+
+import (
+	"fmt"
+	"os"
+
+	"qsuper/logs"
+	"qsuper/proc"
+)
+
+// request carries out one frame of the engine. An error is one that a sane
+// engine would not cause, and ends it.
+func (k *keeper) request(t frameType, body []byte) error {
+	if t != frameHello && !k.engine.greeted || t == frameHello && k.engine.greeted {
+		return fmt.Errorf("%w: type %d is not what comes first", errFrame, t)
+	}
+	if t != frameHello && t != frameList && t != frameTerminating && t != frameQuit && !k.engine.listed {
+		return fmt.Errorf("%w: type %d before the slots were listed", errFrame, t)
+	}
+	switch t {
+	case frameHello:
+		return with(body, k.hello)
+	case frameStart:
+		return with(body, k.start)
+	case frameStop:
+		return with(body, k.stop)
+	case frameAck:
+		return with(body, k.ack)
+	case frameDrop:
+		return with(body, k.drop)
+	case frameLog:
+		return with(body, k.setLog)
+	case frameQuit:
+		return with(body, k.quitAfter)
+	case frameList:
+		k.list()
+		return nil
+	case frameTerminating:
+		k.answerBy = never
+		k.expectQuit()
+		return nil
+	}
+	return fmt.Errorf("%w: type %d", errFrame, t)
+}
+
+func with[T any](body []byte, f func(T) error) error {
+	v, err := decode[T](body)
+	if err != nil {
+		return err
+	}
+	return f(v)
+}
+
+func (k *keeper) hello(h Hello) error {
+	k.engine.greeted = true
+	k.engine.send(frameHello, Hello{
+		Version: Version, PID: os.Getpid(), StartedAt: k.since, Engines: k.engine.count, Terminating: k.terminating,
+	})
+	if h.Version != Version {
+		return fmt.Errorf("the engine speaks version %d, this keeper %d: restart qsuper", h.Version, Version)
+	}
+	if k.engine.reload {
+		k.engine.send(frameReload, Reload{})
+	}
+	return nil
+}
+
+// start answers with Started or StartFailed. The specification is kept whatever
+// the answer, as the engine will refer to it.
+func (k *keeper) start(f start) error {
+	s := k.slots[f.Slot]
+	if s == nil {
+		s = &slot{k: k, name: f.Slot}
+		k.slots[f.Slot] = s
+	}
+	switch {
+	case f.Spec != nil:
+		f.Spec.share(k.last)
+		s.spec, s.specID, k.last = f.Spec, f.SpecID, f.Spec
+	case s.specID == 0 || s.specID != f.SpecID:
+		return fmt.Errorf("%w: %s refers to specification %d, which was never sent", errFrame, f.Slot, f.SpecID)
+	}
+	if err := s.remember(f.Memo); err != nil {
+		return err
+	}
+	if s.run != nil && s.run.id == f.Run || s.exit != nil && s.exit.Run == f.Run {
+		return fmt.Errorf("%w: run %d of %s is started twice", errFrame, f.Run, f.Slot)
+	}
+	failed := StartFailed{Slot: f.Slot, Run: f.Run}
+	switch {
+	case s.run != nil:
+		failed.Kind, failed.Err = KindBusy, fmt.Sprintf("run %d has the slot", s.run.id)
+	case k.terminating || k.quit:
+		failed.Kind, failed.Err = KindTerminating, "everything is being stopped"
+	default:
+		s.exit = nil
+		err := s.start(f.Run)
+		if err == nil {
+			k.engine.tell(frameStarted, Started{Slot: f.Slot, Run: f.Run, PID: s.run.p.PID, At: s.run.at})
+			return nil
+		}
+		failed.Kind, failed.By, failed.Err = sortError(err)
+	}
+	k.engine.tell(frameStartFailed, failed)
+	return nil
+}
+
+// current is the run that a request means; nil when it has ended already.
+func (k *keeper) current(slot string, id uint64) *run {
+	if s := k.slots[slot]; s != nil && s.run != nil && s.run.id == id {
+		return s.run
+	}
+	return nil
+}
+
+func (k *keeper) stop(r StopRequest) error {
+	if run := k.current(r.Slot, r.Run); run != nil {
+		run.asked = true
+		if r.Now {
+			run.kill()
+		} else {
+			run.begin(r.Stop)
+		}
+	}
+	return nil
+}
+
+func (k *keeper) ack(r AckRequest) error {
+	s := k.slots[r.Slot]
+	if s == nil {
+		return nil
+	}
+	if s.exit != nil && s.exit.Run == r.Run {
+		s.exit = nil
+	}
+	return s.remember(r.Memo)
+}
+
+func (k *keeper) drop(r DropRequest) error {
+	if s := k.slots[r.Slot]; s != nil && s.run == nil {
+		s.drop()
+		delete(k.slots, r.Slot)
+	}
+	return nil
+}
+
+func (k *keeper) setLog(r LogRequest) error {
+	if s := k.slots[r.Slot]; s != nil {
+		if err := s.setLog(r.Log); err != nil {
+			k.log.Error("log of slot not changed", "slot", r.Slot, "error", err)
+		}
+	}
+	return nil
+}
+
+func (k *keeper) quitAfter(r QuitRequest) error {
+	k.quit, k.code = true, r.Code
+	k.stopAll()
+	return nil
+}
+
+func (k *keeper) list() {
+	now := proc.Boottime()
+	for _, s := range k.slots {
+		k.engine.send(frameSlot, s.info(now))
+	}
+	k.engine.send(frameListEnd, ListEnd{})
+	k.engine.listed = true
+}
+
+func logState(s *logs.Stream) LogState {
+	if s == nil {
+		return LogState{}
+	}
+	st := s.Stats()
+	return LogState{Dropped: int64(st.DroppedBytes), Degraded: st.Degraded}
+}

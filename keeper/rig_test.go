@@ -1,0 +1,349 @@
+package keeper
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime/pprof"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"qsuper/pidfile"
+	"qsuper/proc"
+)
+
+// The test binary plays every part: keeper, engine and consumer are processes
+// of their own.
+const (
+	roleEnv = "QSUPER_TEST_ROLE"
+	dirEnv  = "QSUPER_TEST_DIR"
+)
+
+// patience is how long anything may take that is not a matter of time: the
+// machine may be busy, and the race detector makes programs slow to start.
+const patience = 60 * time.Second
+
+func TestMain(m *testing.M) {
+	proc.HelperMain()
+	switch os.Getenv(roleEnv) {
+	case "keeper":
+		playKeeper()
+	case "engine":
+		playEngine()
+	case "consumer":
+		playConsumer(os.Args[1:])
+	}
+	os.Exit(m.Run())
+}
+
+func playKeeper() {
+	if f := os.Getenv("QSUPER_TEST_PROFILE"); f != "" {
+		w, _ := os.Create(f)
+		pprof.StartCPUProfile(w)
+		defer pprof.StopCPUProfile()
+	}
+	code, err := Run(context.Background(), Options{
+		EngineArgv: []string{"/proc/self/exe"},
+		EngineEnv:  []string{roleEnv + "=engine", dirEnv + "=" + os.Getenv(dirEnv)},
+		StateDir:   os.Getenv(dirEnv),
+		Log:        slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	})
+	var held *pidfile.Held
+	switch {
+	case errors.As(err, &held):
+		os.Exit(75)
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "keeper:", err)
+		os.Exit(1)
+	}
+	pprof.StopCPUProfile()
+	os.Exit(code)
+}
+
+// playEngine hands its end of the keeper's socket to the test, which speaks for
+// it, and lives until the keeper is gone or it is killed.
+func playEngine() {
+	to, err := net.Dial("unix", filepath.Join(os.Getenv(dirEnv), "engine.sock"))
+	if err != nil {
+		os.Exit(111)
+	}
+	rights := unix.UnixRights(EngineFD)
+	if _, _, err := to.(*net.UnixConn).WriteMsgUnix([]byte(strconv.Itoa(os.Getpid())), rights, nil); err != nil {
+		os.Exit(112)
+	}
+	unix.Close(EngineFD)
+	var b [1]byte
+	_, _ = to.Read(b[:]) // until the test lets go
+	os.Exit(int(b[0]))
+}
+
+// rig is a keeper with the test as its engine.
+type rig struct {
+	t      testing.TB
+	dir    string
+	cmd    *exec.Cmd
+	exited chan struct{}
+	err    bytes.Buffer
+	errMu  sync.Mutex
+	engs   *net.UnixListener
+}
+
+// link is one engine as the test sees it.
+type link struct {
+	*Client
+	t      testing.TB
+	rig    *rig
+	pid    int
+	ctl    *net.UnixConn // closing it lets the engine process exit 0
+	raw    net.Conn
+	hello  Hello
+	events chan any
+	gone   chan error
+}
+
+func newRig(t testing.TB) *rig {
+	t.Helper()
+	dir := t.TempDir()
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, "engine.sock"), Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{t: t, dir: dir, engs: l}
+	r.startKeeper()
+	t.Cleanup(func() {
+		r.cmd.Process.Signal(syscall.SIGTERM)
+		r.cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-r.exited:
+		case <-time.After(patience):
+			r.cmd.Process.Kill()
+			<-r.exited
+			t.Error("the keeper had to be killed")
+		}
+		l.Close()
+		if t.Failed() || strings.Contains(r.stderr(), "DATA RACE") {
+			t.Errorf("keeper's log:\n%s", r.stderr())
+		}
+	})
+	return r
+}
+
+func (r *rig) startKeeper() {
+	r.t.Helper()
+	r.cmd = exec.Command("/proc/self/exe")
+	r.cmd.Env = append(os.Environ(), roleEnv+"=keeper", dirEnv+"="+r.dir)
+	r.cmd.Stderr = (*rigLog)(r)
+	r.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := r.cmd.Start(); err != nil {
+		r.t.Fatal(err)
+	}
+	exited := make(chan struct{})
+	r.exited = exited
+	cmd := r.cmd
+	cmd.WaitDelay = time.Second // consumers that outlive the keeper do not hold the test
+	go func() { cmd.Wait(); close(exited) }()
+}
+
+type rigLog rig
+
+func (l *rigLog) Write(b []byte) (int, error) {
+	l.errMu.Lock()
+	defer l.errMu.Unlock()
+	return l.err.Write(b)
+}
+
+func (r *rig) stderr() string {
+	r.errMu.Lock()
+	defer r.errMu.Unlock()
+	return r.err.String()
+}
+
+// code waits for the keeper to exit.
+func (r *rig) code() int {
+	r.t.Helper()
+	select {
+	case <-r.exited:
+	case <-time.After(patience):
+		r.t.Fatalf("the keeper does not exit; its log:\n%s", r.stderr())
+	}
+	return r.cmd.ProcessState.ExitCode()
+}
+
+// dial waits for the next engine and takes its socket, without a greeting.
+func (r *rig) dial() *link {
+	r.t.Helper()
+	r.engs.SetDeadline(time.Now().Add(patience))
+	ctl, err := r.engs.AcceptUnix()
+	if err != nil {
+		r.t.Fatalf("no engine: %v; the keeper's log:\n%s", err, r.stderr())
+	}
+	data, oob := make([]byte, 32), make([]byte, 64)
+	n, on, _, _, err := ctl.ReadMsgUnix(data, oob)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	msgs, err := unix.ParseSocketControlMessage(oob[:on])
+	if err != nil || len(msgs) != 1 {
+		r.t.Fatal("no descriptor from the engine: ", err)
+	}
+	fds, err := unix.ParseUnixRights(&msgs[0])
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	f := os.NewFile(uintptr(fds[0]), "engine")
+	conn, err := net.FileConn(f)
+	f.Close()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	pid, _ := strconv.Atoi(string(data[:n]))
+	r.t.Cleanup(func() { conn.Close(); ctl.Close() })
+	return &link{t: r.t, rig: r, pid: pid, ctl: ctl, raw: conn, events: make(chan any, 10000), gone: make(chan error, 1)}
+}
+
+// connect is dial, greeting and list.
+func (r *rig) connect() (*link, map[string]SlotInfo) {
+	r.t.Helper()
+	l := r.dial()
+	var err error
+	if l.Client, l.hello, err = Connect(l.raw); err != nil {
+		r.t.Fatal(err)
+	}
+	go func() {
+		err := l.Run(context.Background(), func(m any) { l.events <- m })
+		l.ctl.Close()
+		l.gone <- err
+	}()
+	return l, l.list()
+}
+
+func (l *link) list() map[string]SlotInfo {
+	l.t.Helper()
+	if err := l.List(); err != nil {
+		l.t.Fatal(err)
+	}
+	slots := map[string]SlotInfo{}
+	for {
+		switch m := l.next().(type) {
+		case SlotInfo:
+			slots[m.Slot] = m
+		case ListEnd:
+			return slots
+		}
+	}
+}
+
+func (l *link) next() any {
+	l.t.Helper()
+	select {
+	case m := <-l.events:
+		return m
+	case <-time.After(patience):
+		l.t.Fatalf("nothing from the keeper; its log:\n%s", l.rig.stderr())
+	}
+	return nil
+}
+
+// get returns the next frame of a type and drops others.
+func get[T any](l *link) T {
+	l.t.Helper()
+	for {
+		m := l.next()
+		if v, ok := m.(T); ok {
+			return v
+		}
+		l.t.Logf("passed over: %+v", m)
+	}
+}
+
+// kill ends the engine's process as a crash does.
+func (l *link) kill() {
+	l.t.Helper()
+	if err := syscall.Kill(l.pid, syscall.SIGKILL); err != nil {
+		l.t.Fatal(err)
+	}
+	l.waitGone()
+}
+
+func (l *link) waitGone() {
+	l.t.Helper()
+	select {
+	case <-l.gone:
+	case <-time.After(patience):
+		l.t.Fatal("the keeper did not hang up")
+	}
+}
+
+// spec is a shell script in a slot of its own, with lock and log.
+func (r *rig) spec(slot, script string) Spec {
+	s := r.command(slot, "/bin/sh", "-c", script)
+	return s
+}
+
+func (r *rig) command(slot string, argv ...string) Spec {
+	file := strings.ReplaceAll(slot, "/", ".")
+	consumer, number, _ := strings.Cut(slot, "/")
+	n, _ := strconv.Atoi(number)
+	return Spec{
+		Path: argv[0], Argv: argv, Env: []string{"PATH=/usr/bin:/bin"}, Dir: r.dir,
+		Lock: filepath.Join(r.dir, "locks", file+".lock"),
+		FIFO: filepath.Join(r.dir, "fifo", file),
+		Log:  Log{To: "file", Path: r.logPath(slot), Prefix: "none", Consumer: consumer, Slot: n},
+		Stop: Stop{Signal: int(syscall.SIGTERM), Scope: "process", Grace: 30 * time.Second},
+	}
+}
+
+func (r *rig) logPath(slot string) string {
+	return filepath.Join(r.dir, strings.ReplaceAll(slot, "/", ".")+".log")
+}
+
+func (l *link) start(slot string, run uint64, s Spec) Started {
+	l.t.Helper()
+	if err := l.Start(StartRequest{Slot: slot, Run: run, Spec: s}); err != nil {
+		l.t.Fatal(err)
+	}
+	for {
+		switch m := l.next().(type) {
+		case Started:
+			return m
+		case StartFailed:
+			l.t.Fatalf("start %s: %+v", slot, m)
+		}
+	}
+}
+
+// eventually polls until ok says so.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(patience); !ok(); <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatal("not in time: ", what)
+		}
+	}
+}
+
+func alive(pid int) bool { return syscall.Kill(pid, 0) == nil }
+
+// procCPU is user and system time of one process, from fields 14 and 15 of
+// /proc/PID/stat, which count 1/100 s.
+func procCPU(pid int) time.Duration {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+	user, _ := strconv.Atoi(f[14-3])
+	system, _ := strconv.Atoi(f[15-3])
+	return time.Duration(user+system) * 10 * time.Millisecond
+}

@@ -1,0 +1,250 @@
+package keeper
+
+import (
+	"strconv"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"qsuper/lock/backends/file"
+	"qsuper/proc"
+)
+
+const (
+	killAgain = 2 * time.Second // between two SIGKILLs of what does not die
+	drainTime = 2 * time.Second // how long the last output may take to be written
+)
+
+// run is one process in a slot, its group, and the ladder that ends them. It is
+// over when the last of the group is gone.
+type run struct {
+	slot *slot
+	id   uint64
+	spec *Spec
+	p    *proc.Process
+	lock *file.Lock // nil: the slot has none
+	at   time.Time
+
+	step      string
+	stopping  Stop          // the ladder under way
+	asked     bool          // for a stop, or one had begun before the process exited
+	deadline  time.Duration // CLOCK_BOOTTIME: end of the grace, then of the wait for the next SIGKILL
+	signalled bool
+	signalAt  time.Duration // when the signal is sent though the stop command has not ended
+	command   *proc.Process // nil: none runs
+	killed    bool          // something has died of SIGKILL at the end of the ladder
+
+	exit      *proc.Exit // nil: the process runs
+	exitAt    time.Time
+	ran       time.Duration
+	members   map[int]*member // left in the group after the process
+	leftovers int             // how many there have been
+	drainBy   time.Duration   // never: the run is not over
+	drain     atomic.Int32    // waiting, drained
+}
+
+// Values of run.drain.
+const (
+	waiting = 1
+	drained = 2
+)
+
+// member is a process of the group that outlived its leader.
+type member struct {
+	run *run
+	proc.Member
+}
+
+// ready is called when the process has exited.
+func (r *run) ready(uint32) {
+	if r.exit != nil {
+		return
+	}
+	exit, ok, err := r.p.Reap()
+	if !ok && err == nil {
+		return
+	}
+	k := r.slot.k
+	r.exit, r.exitAt, r.ran = &exit, time.Now(), proc.Boottime()-r.p.Started
+	r.asked = r.asked || r.step != StepNone
+	r.killed = r.step == StepKill && exit.Signal == syscall.SIGKILL
+	delete(k.pids, r.p.PID)
+	k.poll.forget(r.p.PidFD())
+	r.p.Close()
+	if r.command == nil && r.p.Alone() {
+		r.over()
+		return
+	}
+	r.leave()
+}
+
+// leave deals with what the process has left behind: the rest of the grace, or
+// a ladder of their own, and in the end SIGKILL, until nothing is left.
+func (r *run) leave() {
+	k := r.slot.k
+	found := r.p.Group(func(pid int) bool { return r.members[pid] != nil })
+	if len(found) == 0 && len(r.members) == 0 {
+		if r.command == nil {
+			r.over()
+		}
+		return
+	}
+	if r.members == nil {
+		r.members = map[int]*member{}
+	}
+	for _, m := range found {
+		m := &member{r, m}
+		if err := k.poll.add(m.PidFD(), unix.EPOLLIN, m); err != nil {
+			k.log.Error("process not watched", "slot", r.slot.name, "pid", m.PID, "error", err)
+		}
+		r.members[m.PID] = m
+		r.leftovers++
+		switch {
+		case r.step == StepKill:
+			m.kill()
+		case r.signalled && r.stopping.Scope != scopeGroup: // else it has had it
+			m.ask()
+		}
+	}
+	if r.step == StepNone {
+		own := r.spec.Stop
+		own.Command = nil // it is for the process, which is gone
+		r.begin(own)
+	}
+}
+
+// ready is called when the member has exited.
+func (m *member) ready(uint32) {
+	r := m.run
+	if !m.Gone() {
+		return
+	}
+	r.slot.k.poll.remove(m.PidFD())
+	m.Close()
+	delete(r.members, m.PID)
+	if len(r.members) == 0 {
+		r.leave()
+	}
+}
+
+func (m *member) ask() {
+	_ = m.Signal(m.run.stopping.signal()) // one that is gone already will be seen
+	_ = m.Signal(syscall.SIGCONT)
+}
+
+func (m *member) kill() {
+	if m.Signal(syscall.SIGKILL) == nil {
+		m.run.killed = true
+	}
+}
+
+// over is called once: nothing of the run is left.
+func (r *run) over() {
+	if r.drainBy != never {
+		return
+	}
+	k := r.slot.k
+	r.drainBy, r.deadline, r.signalAt = proc.Boottime()+drainTime, never, never
+	r.unlock()
+	if err := k.runs.Remove(r.slot.name); err != nil {
+		k.log.Warn("end of run not recorded", "slot", r.slot.name, "error", err)
+	}
+	if r.slot.stream == nil {
+		r.finish()
+		return
+	}
+	// It is called from here when there is no output to take, else by the pump.
+	r.slot.stream.EndOfRun(func() {
+		if r.drain.Swap(drained) == waiting {
+			k.poll.post(r.finish)
+		}
+	})
+	if r.drain.Swap(waiting) == drained {
+		r.finish()
+	} else {
+		k.poll.at(r.drainBy)
+	}
+}
+
+// finish frees the slot and tells.
+func (r *run) finish() {
+	s := r.slot
+	if s.run != r {
+		return // the output took too long, and now comes late
+	}
+	s.run = nil
+	s.k.live--
+	e := r.exit
+	s.exit = &Exited{
+		Slot: s.name, Run: r.id, PID: r.p.PID,
+		Code: e.Code, Signal: int(e.Signal), Core: e.Core, Step: r.endedBy(),
+		At: r.exitAt, Ran: r.ran, CPU: e.CPU, MaxRSS: e.MaxRSS,
+		Leftovers: r.leftovers, ExecError: e.ExecError,
+	}
+	s.k.engine.tell(frameExited, s.exit)
+	s.k.expectQuit()
+}
+
+func (r *run) endedBy() string {
+	switch {
+	case !r.asked:
+		return StepNone
+	case r.killed:
+		return StepKill
+	}
+	return StepSignal
+}
+
+func (r *run) unlock() {
+	if r.lock != nil {
+		_ = r.lock.Release() // closing a lock file has nothing to lose
+	}
+}
+
+// launchCommand starts the stop command.
+func (r *run) launchCommand() {
+	k := r.slot.k
+	argv := r.stopping.Command
+	p, err := r.slot.launch(r, argv[0], argv, strconv.Itoa(r.p.PID))
+	if err == nil {
+		if err = k.poll.add(p.PidFD(), unix.EPOLLIN, (*stopCommand)(r)); err != nil {
+			k.discard(p)
+		}
+	}
+	if err != nil {
+		k.log.Warn("stop command not run", "slot", r.slot.name, "error", err)
+		return
+	}
+	r.command = p
+	k.pids[p.PID] = struct{}{}
+}
+
+// stopCommand is the run as the source of the end of its stop command.
+type stopCommand run
+
+func (c *stopCommand) ready(uint32) {
+	r := (*run)(c)
+	if r.command == nil {
+		return
+	}
+	exit, ok, err := r.command.Reap()
+	if !ok && err == nil {
+		return
+	}
+	k := r.slot.k
+	if exit.Code != 0 {
+		k.log.Warn("stop command failed", "slot", r.slot.name, "code", exit.Code, "signal", int(exit.Signal), "error", exit.ExecError)
+	}
+	k.poll.remove(r.command.PidFD())
+	delete(k.pids, r.command.PID)
+	r.command.Close()
+	r.command = nil
+	switch {
+	case r.exit != nil:
+		r.leave()
+	case r.step == StepSignal && !r.signalled:
+		r.signal()
+	}
+}

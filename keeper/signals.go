@@ -1,0 +1,68 @@
+package keeper
+
+import (
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"unsafe"
+)
+
+// signals brings signals into the loop.
+type signals struct {
+	ch      chan os.Signal
+	end     chan struct{}
+	wg      sync.WaitGroup
+	handler sigaction // of SIGCHLD, as the runtime set it
+	deaf    bool
+}
+
+// sigaction is the kernel's struct, which is only taken out and put back. All
+// zero is SIG_DFL: no signal is sent for an exit, and the zombie waits.
+type sigaction [8]uint64
+
+func newSignals() *signals {
+	return &signals{ch: make(chan os.Signal, 8), end: make(chan struct{})}
+}
+
+func (s *signals) start(k *keeper) {
+	signal.Notify(s.ch, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGCHLD)
+	s.wg.Go(func() {
+		for {
+			select {
+			case sig := <-s.ch:
+				k.poll.post(func() { k.signal(sig) })
+			case <-s.end:
+				return
+			}
+		}
+	})
+}
+
+// child lets SIGCHLD through or not. It is heard only until the loop knows that
+// it has to look for strangers: a restarting fleet would otherwise pay for a
+// signal at every exit, of which its pidfd has told already. That is done below
+// the runtime, as signal.Stop may wait for long.
+func (s *signals) child(on bool) {
+	if s.deaf == !on {
+		return
+	}
+	s.deaf = !on
+	set, old := s.handler, &s.handler
+	if !on {
+		set = sigaction{}
+	} else {
+		old = new(sigaction)
+	}
+	// It can fail for bad arguments only. The last one is the size of the
+	// kernel's signal set.
+	_, _, _ = syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, uintptr(syscall.SIGCHLD),
+		uintptr(unsafe.Pointer(&set)), uintptr(unsafe.Pointer(old)), 8, 0, 0)
+}
+
+func (s *signals) stop() {
+	s.child(true)
+	signal.Stop(s.ch)
+	close(s.end)
+	s.wg.Wait()
+}

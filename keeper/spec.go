@@ -1,0 +1,77 @@
+package keeper
+
+import (
+	"slices"
+
+	"qsuper/proc"
+)
+
+// equal says whether two specifications start the same process the same way.
+func (s *Spec) equal(o *Spec) bool {
+	return s.Path == o.Path && s.Dir == o.Dir && s.Lock == o.Lock && s.FIFO == o.FIFO && s.Log == o.Log &&
+		slices.Equal(s.Argv, o.Argv) && slices.Equal(s.Env, o.Env) &&
+		s.Cred.equal(o.Cred) &&
+		same(s.Umask, o.Umask) && same(s.NoFile, o.NoFile) && same(s.Nice, o.Nice) &&
+		s.Stop.equal(&o.Stop)
+}
+
+func (s *Stop) equal(o *Stop) bool {
+	return s.Signal == o.Signal && s.Scope == o.Scope && s.Grace == o.Grace && slices.Equal(s.Command, o.Command)
+}
+
+func (c *Cred) equal(o *Cred) bool {
+	if c == nil || o == nil {
+		return c == o
+	}
+	return c.UID == o.UID && c.GID == o.GID && slices.Equal(c.Groups, o.Groups)
+}
+
+func same[T comparable](a, b *T) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return *a == *b
+}
+
+// share makes s use the strings of the specification that came before it where
+// they are the same: a thousand slots differ in two variables and a path.
+func (s *Spec) share(prev *Spec) {
+	if prev == nil {
+		return
+	}
+	shareString(&s.Path, prev.Path)
+	shareString(&s.Dir, prev.Dir)
+	shareStrings(s.Argv, prev.Argv)
+	shareStrings(s.Env, prev.Env)
+	if s.Stop.equal(&prev.Stop) {
+		s.Stop = prev.Stop
+	}
+	if s.Cred.equal(prev.Cred) {
+		s.Cred = prev.Cred
+	}
+}
+
+func shareString(s *string, prev string) {
+	if *s == prev {
+		*s = prev
+	}
+}
+
+func shareStrings(s, prev []string) {
+	for i := range min(len(s), len(prev)) {
+		shareString(&s[i], prev[i])
+	}
+}
+
+// process is the part of a specification that package proc needs. The caller
+// adds descriptors.
+func (s *Spec) process() proc.Spec {
+	p := proc.Spec{
+		Path: s.Path, Argv: s.Argv, Env: s.Env, Dir: s.Dir,
+		Umask: s.Umask, NoFile: s.NoFile, Nice: s.Nice,
+	}
+	if s.Cred != nil {
+		p.Cred = &proc.Cred{UID: s.Cred.UID, GID: s.Cred.GID, Groups: s.Cred.Groups}
+	}
+	return p
+}

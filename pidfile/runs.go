@@ -1,0 +1,195 @@
+package pidfile
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Run identifies one process that a daemon has started. A pid alone does not:
+// it is the same process only if it is the same boot and /proc says that it
+// began between Began and Started.
+type Run struct {
+	Slot    string
+	Run     uint64
+	PID     int
+	Began   time.Duration // CLOCK_BOOTTIME just before the fork and
+	Started time.Duration // just after it
+}
+
+// Runs is the record of what runs: one file with a line of fixed length for
+// each slot, so that a start costs one pwrite and no open, rename or sync. It is
+// there for the next daemon of the same boot; after a crash of the host there is
+// nothing to find, so nothing has to reach the disk. A line that was cut off by
+// the death of its writer does not match its checksum and is ignored.
+type Runs struct {
+	f     *os.File
+	index map[string]int64 // line of a slot; line 0 names the boot
+	free  []int64
+	next  int64
+}
+
+const (
+	runsName = "runs/table"
+	lineLen  = 256
+	maxSlot  = 160 // bytes; 128 of a consumer's name, a slash, a number
+)
+
+// OpenRuns opens the record in a state directory that the caller owns. It returns
+// what another daemon left there, of this boot and still alive, and keeps those
+// lines until Remove.
+func OpenRuns(dir string) (*Runs, []Run, error) {
+	path := filepath.Join(dir, runsName)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, nil, fmt.Errorf("create record of runs: %w", err)
+	}
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return nil, nil, fmt.Errorf("read boot id: %w", err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open record of runs: %w", err)
+	}
+	r := &Runs{f: f, index: map[string]int64{}, next: 1}
+	left, err := r.take(bytes.TrimSpace(boot))
+	if err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("read record of runs: %w", err), f.Close())
+	}
+	return r, left, nil
+}
+
+// take reads the record and writes it anew with what is still true.
+func (r *Runs) take(boot []byte) ([]Run, error) {
+	old, err := os.ReadFile(r.f.Name())
+	if err != nil {
+		return nil, err
+	}
+	if err := r.f.Truncate(0); err != nil {
+		return nil, err
+	}
+	head := line(append([]byte("qsuper runs, boot "), boot...))
+	if _, err := r.f.WriteAt(head[:], 0); err != nil {
+		return nil, err
+	}
+	if !bytes.HasPrefix(old, head[:]) {
+		return nil, nil
+	}
+	var left []Run
+	for old = old[lineLen:]; len(old) >= lineLen; old = old[lineLen:] {
+		run, ok := parse(old[:lineLen])
+		if !ok || !run.Alive() {
+			continue
+		}
+		if err := r.Put(run); err != nil {
+			return nil, err
+		}
+		left = append(left, run)
+	}
+	return left, nil
+}
+
+// Put records a run in place of the slot's last one.
+func (r *Runs) Put(run Run) error {
+	if len(run.Slot) > maxSlot {
+		return fmt.Errorf("record run of %s: the name is longer than %d bytes", run.Slot, maxSlot)
+	}
+	i, ok := r.index[run.Slot]
+	if !ok {
+		if n := len(r.free); n > 0 {
+			i, r.free = r.free[n-1], r.free[:n-1]
+		} else {
+			i = r.next
+			r.next++
+		}
+		r.index[run.Slot] = i
+	}
+	var b [lineLen]byte
+	s := append(b[:0], run.Slot...)
+	for _, n := range [...]uint64{run.Run, uint64(run.PID), uint64(run.Began), uint64(run.Started)} {
+		s = strconv.AppendUint(append(s, ' '), n, 10)
+	}
+	s = strconv.AppendUint(append(s, ' '), uint64(crc32.ChecksumIEEE(s)), 16)
+	b = line(s)
+	if _, err := r.f.WriteAt(b[:], i*lineLen); err != nil {
+		return fmt.Errorf("record run of %s: %w", run.Slot, err)
+	}
+	return nil
+}
+
+// Remove says that nothing runs in the slot any more.
+func (r *Runs) Remove(slot string) error {
+	i, ok := r.index[slot]
+	if !ok {
+		return nil
+	}
+	b := line(nil)
+	if _, err := r.f.WriteAt(b[:], i*lineLen); err != nil {
+		return fmt.Errorf("record end of run of %s: %w", slot, err)
+	}
+	return nil
+}
+
+// Forget gives the line of a slot to another.
+func (r *Runs) Forget(slot string) error {
+	err := r.Remove(slot)
+	if i, ok := r.index[slot]; ok {
+		delete(r.index, slot)
+		r.free = append(r.free, i)
+	}
+	return err
+}
+
+// Close closes the file.
+func (r *Runs) Close() error { return r.f.Close() }
+
+func line(s []byte) (b [lineLen]byte) {
+	for i := copy(b[:lineLen-1], s); i < lineLen-1; i++ {
+		b[i] = ' '
+	}
+	b[lineLen-1] = '\n'
+	return b
+}
+
+func parse(b []byte) (Run, bool) {
+	b = bytes.TrimSpace(b)
+	i := bytes.LastIndexByte(b, ' ')
+	if i < 0 {
+		return Run{}, false
+	}
+	sum, err := strconv.ParseUint(string(b[i+1:]), 16, 32)
+	f := bytes.Fields(b[:i])
+	if err != nil || uint32(sum) != crc32.ChecksumIEEE(b[:i]) || len(f) != 5 {
+		return Run{}, false
+	}
+	var n [4]uint64
+	for k := range n {
+		if n[k], err = strconv.ParseUint(string(f[k+1]), 10, 63); err != nil {
+			return Run{}, false
+		}
+	}
+	return Run{string(f[0]), n[0], int(n[1]), time.Duration(n[2]), time.Duration(n[3])}, true
+}
+
+// Alive says whether the process of the run is still there, and is the same.
+func (r *Run) Alive() bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", r.PID))
+	if err != nil {
+		return false
+	}
+	f := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
+	const state, start = 3 - 3, 22 - 3 // fields of proc(5), counted behind the name
+	if len(f) <= start || f[state][0] == 'Z' || f[state][0] == 'X' {
+		return false
+	}
+	ticks, err := strconv.ParseInt(string(f[start]), 10, 64)
+	at := time.Duration(ticks) * (time.Second / 100) // USER_HZ, rounded down
+	return err == nil && at+time.Second/100 >= r.Began && at <= r.Started
+}

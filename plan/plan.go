@@ -1,0 +1,163 @@
+// Package plan decides which slots of a consumer should run, and why not. It
+// is pure: the same file, observations and moment give the same answer, which
+// is what status and explain show.
+package plan
+
+import (
+	"time"
+
+	"qsuper/health"
+	"qsuper/slot"
+)
+
+// Program is what the file says about one consumer, reduced to what decisions
+// need.
+type Program struct {
+	Name        string
+	Min, Max    int           // instances; equal when fixed
+	PerInstance int           // messages per instance; 0 when fixed
+	Cooldown    time.Duration // how long the wish for fewer must last
+	OnMessages  bool          // starts only when messages wait
+	IdleTimeout time.Duration // 0: idle instances stay
+	Queue       string        // "orders on broker", for texts; "" = no queue
+	Window      Window        // nil: always
+}
+
+// Window is a span of time that opens and closes.
+type Window interface {
+	Open(now time.Time) bool
+	NextChange(now time.Time) time.Time // zero: never
+	String() string
+}
+
+// Observed is what is known right now; every fact has its moment.
+type Observed struct {
+	Shutdown bool
+	Stopped  string // who stopped it, e.g. "by root"; "" = nobody
+	Paused   string // likewise
+	Conns    []Conn // those it requires, in the order of the file
+	Queue    *Depth // nil: no queue, or not measured yet
+	Budget   Budget
+}
+
+// Conn is the state of one connection.
+type Conn struct {
+	Name    string
+	State   ConnState
+	Err     string
+	Latency time.Duration
+	At      time.Time // of the last answer or failure
+}
+
+// ConnState says whether a connection answers.
+type ConnState string
+
+// The states of a connection. One that nobody has asked yet is unknown.
+const (
+	ConnUp      ConnState = "up"
+	ConnDown    ConnState = "down"
+	ConnUnknown ConnState = "unknown"
+)
+
+// Depth is a reading with its moment.
+type Depth struct {
+	health.Reading
+	At time.Time
+}
+
+// Budget is what the host has left. A limit of zero is none.
+type Budget struct {
+	Processes, MaxProcesses int
+	Available, Reserve      int64 // bytes
+	MemoryKnown             bool
+}
+
+// Slot is a slot as the planner sees it.
+type Slot struct {
+	slot.State
+	Stopped string    // who stopped just this slot; "" = nobody
+	Quiet   time.Time // since when its processes have used no CPU; zero: not known, or busy
+}
+
+// Memory is what Decide has to remember from one call to the next.
+type Memory struct {
+	Target     int       // of the last decision
+	FewerSince time.Time // since when fewer would do
+	EmptySince time.Time // since when the queue has been empty and nothing in flight
+}
+
+// Decision is what is wanted of one slot.
+type Decision struct {
+	Want   slot.Want
+	Reason slot.Reason
+}
+
+// Result is a decision about a whole consumer.
+type Result struct {
+	Target    int         // instances wanted
+	Decisions []Decision  // one for each slot
+	Reason    slot.Reason // why Target is what it is
+	Memory    Memory
+	Next      time.Time // decide again then even if nothing changes; zero: no need
+}
+
+// Decide says what is wanted of each slot. len(slots) may exceed the number of
+// instances: the ones beyond are to go.
+func Decide(p Program, o Observed, m Memory, slots []Slot, now time.Time) Result {
+	r := Result{Memory: m, Decisions: make([]Decision, len(slots))}
+	want, reason := slot.Up, slot.Reason{Code: slot.OK}
+	for _, g := range gates {
+		v := g.look(p, o, now)
+		if v.State != Open && v.State != Skipped && g.want != nil {
+			want, reason = g.want(p), slot.Reason{Code: v.code, Text: v.Evidence}
+			break
+		}
+	}
+	r.Memory.EmptySince = emptySince(o, m, now)
+	if p.Window != nil {
+		r.Next = p.Window.NextChange(now)
+	}
+	if want != slot.Up {
+		all(&r, want, reason)
+	} else {
+		share(&r, p, o, slots, now)
+	}
+	individually(&r, p, slots)
+	return r
+}
+
+// all gives every slot the same answer.
+func all(r *Result, want slot.Want, reason slot.Reason) {
+	r.Reason = reason
+	if want == slot.Down { // what is merely held keeps its number: a blind moment is no wish for fewer
+		r.Memory.Target, r.Memory.FewerSince = 0, time.Time{}
+	}
+	for i := range r.Decisions {
+		r.Decisions[i] = Decision{want, reason}
+	}
+}
+
+// individually overrides for slots that do not exist any more, or that a
+// person stopped one by one.
+func individually(r *Result, p Program, slots []Slot) {
+	for i := range slots {
+		switch {
+		case i >= p.Max:
+			r.Decisions[i] = Decision{slot.Down, slot.Reason{Code: slot.Surplus, Text: "fewer instances are configured"}}
+		case slots[i].Stopped != "":
+			r.Decisions[i] = Decision{slot.Down, slot.Reason{Code: slot.Stopped, Text: "stopped " + slots[i].Stopped}}
+		}
+	}
+}
+
+// emptySince follows since when the queue has been known to be empty.
+func emptySince(o Observed, m Memory, now time.Time) time.Time {
+	q := o.Queue
+	if q == nil || q.State != health.OK || q.Ready != 0 || q.InFlight > 0 {
+		return time.Time{}
+	}
+	if m.EmptySince.IsZero() {
+		return now
+	}
+	return m.EmptySince
+}

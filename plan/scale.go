@@ -1,0 +1,177 @@
+package plan
+
+import (
+	"fmt"
+	"time"
+
+	"qsuper/health"
+	"qsuper/slot"
+)
+
+// settle is how long a new process is given to take its first message. While a
+// backend cannot say what is in flight, older ones count as busy.
+const settle = 5 * time.Second
+
+// share decides how many instances are wanted and which slots they are.
+func share(r *Result, p Program, o Observed, slots []Slot, now time.Time) {
+	n := min(p.Max, len(slots))
+	target := n
+	r.Reason = slot.Reason{Code: slot.OK}
+	if needsDepth(p) {
+		target = Needed(p, *o.Queue, settled(slots, now))
+		target = calm(r, p, target, now)
+	}
+	if target == 0 {
+		r.Reason = slot.Reason{Code: slot.Empty, Text: "no messages wait"}
+	}
+	r.Target, r.Memory.Target = target, target
+	choose(r, slots[:n], target)
+	retire(r, p, o, slots[:n], now)
+}
+
+// Needed is how many instances the depth asks for, before any cooldown. Fixed:
+// never more than there are messages. Else ceil(backlog / per_instance), within
+// min and max. busy stands in for what is in flight where the backend cannot
+// say.
+func Needed(p Program, d Depth, busy int) int {
+	flight := int64(busy)
+	if d.InFlight != health.NotKnown {
+		flight = d.InFlight
+	}
+	if p.PerInstance == 0 {
+		if d.Ready < 1 {
+			return 0
+		}
+		return int(min(int64(p.Max), satAdd(d.Ready, flight)))
+	}
+	if d.InFlight == health.NotKnown {
+		flight = 0
+	}
+	per := int64(p.PerInstance)
+	backlog := satAdd(d.Ready, flight)
+	need := backlog / per
+	if backlog%per != 0 {
+		need++
+	}
+	return int(max(int64(p.Min), min(int64(p.Max), need)))
+}
+
+func satAdd(a, b int64) int64 {
+	if a > 1<<62-b {
+		return 1 << 62
+	}
+	return a + b
+}
+
+// settled counts the processes that have had time to take a message.
+func settled(slots []Slot, now time.Time) int {
+	n := 0
+	for i := range slots {
+		if slots[i].Phase == slot.Running && now.Sub(slots[i].Started) >= settle {
+			n++
+		}
+	}
+	return n
+}
+
+// calm lets the number grow at once and shrink only after the cooldown.
+func calm(r *Result, p Program, target int, now time.Time) int {
+	m := &r.Memory
+	if target >= m.Target || p.Cooldown <= 0 {
+		m.FewerSince = time.Time{}
+		return target
+	}
+	if m.FewerSince.IsZero() {
+		m.FewerSince = now
+	}
+	until := m.FewerSince.Add(p.Cooldown)
+	if now.Before(until) {
+		r.Next = sooner(r.Next, until)
+		return min(m.Target, p.Max)
+	}
+	m.FewerSince = time.Time{}
+	return target
+}
+
+// choose gives the target to the slots that cost least to have up: those that
+// run, then those already waiting for a retry (a crash must not jump to the
+// next slot to dodge its backoff), then the lowest numbers.
+func choose(r *Result, slots []Slot, target int) {
+	left := target
+	up := Decision{slot.Up, slot.Reason{Code: slot.OK}}
+	rest := Decision{slot.Hold, slot.Reason{Code: slot.Surplus, Text: "fewer instances are needed"}}
+	if target == 0 {
+		rest.Reason = r.Reason
+	}
+	for pass := range 4 {
+		for i := range slots {
+			if slots[i].Stopped != "" || rank(slots[i]) != pass {
+				continue
+			}
+			r.Decisions[i] = rest
+			if left > 0 {
+				r.Decisions[i] = up
+				left--
+			}
+		}
+	}
+}
+
+func rank(s Slot) int {
+	switch {
+	case s.Phase == slot.Checking, s.Phase == slot.Spawning, s.Phase == slot.Running,
+		s.Phase.Alive() && s.Want == slot.Up:
+		return 0
+	case s.Phase == slot.Waiting && !s.Deadline.IsZero():
+		return 1
+	case s.Phase.Alive(): // on its way out
+		return 3
+	}
+	return 2
+}
+
+// retire asks idle instances to finish: when the queue has been empty and
+// nothing in flight for idle_timeout. Where the backend cannot say what is in
+// flight, the instance itself must have used no CPU for as long: unknown is
+// not zero.
+func retire(r *Result, p Program, o Observed, slots []Slot, now time.Time) {
+	since := r.Memory.EmptySince
+	if !p.OnMessages && p.PerInstance == 0 || p.IdleTimeout <= 0 || since.IsZero() {
+		return
+	}
+	known := o.Queue.InFlight != health.NotKnown
+	text := fmt.Sprintf("idle for %s: queue empty, nothing in flight", p.IdleTimeout)
+	for i := range slots {
+		s := &slots[i]
+		if r.Decisions[i].Want != slot.Hold || s.Phase != slot.Running {
+			continue
+		}
+		from := later(since, s.Started)
+		if !known {
+			if s.Quiet.IsZero() {
+				continue
+			}
+			from = later(from, s.Quiet)
+		}
+		if until := from.Add(p.IdleTimeout); now.Before(until) {
+			r.Next = sooner(r.Next, until)
+			continue
+		}
+		r.Decisions[i] = Decision{slot.Down, slot.Reason{Code: slot.Idle, Text: text}}
+	}
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// sooner is the earlier of two moments, of which zero is never.
+func sooner(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}

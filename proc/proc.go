@@ -1,0 +1,301 @@
+// Package proc is one process and what belongs to it: starting it, signalling
+// it, learning how it ended, and finding what it left behind.
+//
+// Every process is held by a pidfd from the moment of clone, so that no signal
+// can reach a stranger that inherited its number. It leads its own session and
+// so its own process group. Nothing here waits: an exit is an event on the
+// pidfd, which one epoll instance can watch for thousands of children without
+// a thread or a goroutine for any of them.
+//
+// What belongs to a run is for now its process group. A cgroup per run will
+// take the place of Group in the same role: list the members, signal them,
+// tell when none is left.
+package proc
+
+import (
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// LockFD is the number under which a process finds its slot lock. It is high
+// because low numbers have meanings by convention (3 is LISTEN_FDS_START) and
+// scripts redirect to them.
+const LockFD = 100
+
+// statusFD carries the errors of the exec helper; exec closes it.
+const statusFD = LockFD + 1
+
+// closed marks a descriptor that the process must not have.
+const closed = ^uintptr(0)
+
+// Spec is all it takes to start one process.
+type Spec struct {
+	Path   string   // executable: absolute, or relative to Dir; no $PATH
+	Argv   []string // Argv[0] included
+	Env    []string // complete
+	Dir    string   // "" = the caller's
+	Cred   *Cred    // nil = the caller's
+	Stdin  int      // descriptors of the caller
+	Stdout int
+	Stderr int
+	Extra  int  // becomes descriptor 3; 0 = none
+	Lock   int  // becomes LockFD; 0 = none
+	OOM    bool // the process starts with oom_score_adj 0, whatever the caller's is
+
+	// Go's fork cannot set these: the process is started through the exec
+	// helper when one of them is not nil, which costs about a millisecond.
+	Umask  *uint32
+	NoFile *uint64 // soft RLIMIT_NOFILE, cut to the hard limit
+	Nice   *int    // -20..19
+}
+
+// Cred is who a process runs as; the three are set exactly, nothing is added.
+type Cred struct {
+	UID    uint32   `json:"uid"`
+	GID    uint32   `json:"gid"`
+	Groups []uint32 `json:"groups"`
+}
+
+// Process is a child that has not been reaped. It is not safe for concurrent use.
+type Process struct {
+	PID     int
+	Began   time.Duration // CLOCK_BOOTTIME just before the fork and
+	Started time.Duration // just after it: what /proc says of its start lies between
+
+	pidfd  int
+	status int // read end of the exec helper's error pipe, -1 = none
+	reaped bool
+}
+
+// Exit is how a process ended.
+type Exit struct {
+	Code   int            // -1 if a signal ended it
+	Signal syscall.Signal // 0 = none
+	Core   bool
+	CPU    time.Duration // user + system, waited-for children included
+	// MaxRSS is in bytes, waited-for children included. A child shares the
+	// caller's memory until exec, so this is never less than the caller's own.
+	MaxRSS int64
+	// ExecError tells why the exec helper could not become the program.
+	ExecError string
+}
+
+// Boottime is CLOCK_BOOTTIME: it neither steps nor stands still in suspend.
+func Boottime() time.Duration {
+	var ts unix.Timespec
+	// The clock exists since Linux 2.6.39; the call has no other way to fail.
+	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts)
+	return time.Duration(ts.Nano())
+}
+
+// Start forks and executes. When it returns without an error the program runs,
+// or, if the exec helper was needed, will tell through Exit.ExecError why it
+// could not. The error is a *StartError.
+func Start(s *Spec) (*Process, error) {
+	p := &Process{pidfd: -1, status: -1}
+	path, argv, cred, dir := s.Path, s.Argv, s.Cred, s.Dir
+	var fds [statusFD + 1]uintptr
+	files := s.files(&fds)
+	var statusW int
+	if s.needsHelper() {
+		r, w, err := statusPipe()
+		if err != nil {
+			return nil, &StartError{Kind: Host, Op: "make a pipe for the exec helper", Err: err}
+		}
+		p.status, statusW = r, w
+		for len(files) < statusFD {
+			files = append(files, closed)
+		}
+		files = append(files, uintptr(w))
+		path, argv, cred, dir = "/proc/self/exe", s.helperArgv(), nil, ""
+	}
+
+	sys := &syscall.SysProcAttr{Setsid: true, PidFD: &p.pidfd}
+	if cred != nil {
+		sys.Credential = &syscall.Credential{Uid: cred.UID, Gid: cred.GID, Groups: cred.Groups}
+	}
+	var err error
+	p.Began = Boottime()
+	p.PID, err = syscall.ForkExec(path, argv, &syscall.ProcAttr{Dir: dir, Env: s.Env, Files: files, Sys: sys})
+	p.Started = Boottime()
+	if statusW != 0 {
+		syscall.Close(statusW)
+	}
+	if err != nil {
+		p.Close()
+		return nil, explain(s, err)
+	}
+	if s.OOM {
+		resetOOM(p.PID)
+	}
+	return p, nil
+}
+
+// files lays out the descriptors of the child: everything that is not named is closed.
+func (s *Spec) files(fds *[statusFD + 1]uintptr) []uintptr {
+	for i := range fds {
+		fds[i] = closed
+	}
+	fds[0], fds[1], fds[2] = uintptr(s.Stdin), uintptr(s.Stdout), uintptr(s.Stderr)
+	n := 3
+	if s.Extra > 0 {
+		fds[3] = uintptr(s.Extra)
+		n = 4
+	}
+	if s.Lock > 0 {
+		fds[LockFD] = uintptr(s.Lock)
+		n = LockFD + 1
+	}
+	return fds[: n : n+1]
+}
+
+// resetOOM undoes an inherited protection from the OOM killer. It cannot fail
+// in a way that matters: raising the score is always allowed.
+func resetOOM(pid int) {
+	if fd, err := unix.Open(fmt.Sprintf("/proc/%d/oom_score_adj", pid), unix.O_WRONLY|unix.O_CLOEXEC, 0); err == nil {
+		_, _ = unix.Write(fd, []byte("0"))
+		unix.Close(fd)
+	}
+}
+
+// ProtectedFromOOM says whether children would inherit another oom_score_adj than 0.
+func ProtectedFromOOM() bool {
+	b, err := os.ReadFile("/proc/self/oom_score_adj")
+	return err == nil && string(b) != "0\n"
+}
+
+// PidFD is readable once the process has exited. It stays the Process's own.
+func (p *Process) PidFD() int { return p.pidfd }
+
+// Signal signals the process itself; syscall.ESRCH if it has been reaped.
+func (p *Process) Signal(sig syscall.Signal) error {
+	return unix.PidfdSendSignal(p.pidfd, sig, nil, 0)
+}
+
+// SignalGroup signals the whole group. A group is named by a number and not by
+// a pidfd, and only an unreaped leader keeps that number from being given away:
+// after Reap the answer is syscall.ESRCH.
+func (p *Process) SignalGroup(sig syscall.Signal) error {
+	if p.reaped {
+		return syscall.ESRCH
+	}
+	return syscall.Kill(-p.PID, sig)
+}
+
+// Reap takes the exit status if there is one and says so; it never waits.
+// syscall.ECHILD means that somebody else took it.
+func (p *Process) Reap() (Exit, bool, error) {
+	var ru unix.Rusage
+	code, status, ok, err := waitid(unix.P_PIDFD, p.pidfd, unix.WEXITED|unix.WNOHANG, &ru)
+	if err != nil || !ok {
+		return Exit{Code: -1}, false, err
+	}
+	p.reaped = true
+	e := Exit{
+		Code:   -1,
+		CPU:    time.Duration(ru.Utime.Nano() + ru.Stime.Nano()),
+		MaxRSS: ru.Maxrss * 1024,
+	}
+	const cldExited, cldDumped = 1, 3 // from asm-generic/siginfo.h
+	if code == cldExited {
+		e.Code = status
+	} else {
+		e.Signal, e.Core = syscall.Signal(status), code == cldDumped
+	}
+	if p.status >= 0 {
+		e.ExecError = helperError(p.status)
+	}
+	return e, true, nil
+}
+
+// Alone says whether nothing is left in the group of a reaped process. It is
+// one system call. False may also mean that the number belongs to somebody new
+// by now; Group can tell.
+func (p *Process) Alone() bool {
+	return syscall.Kill(-p.PID, 0) == syscall.ESRCH
+}
+
+// Close gives the descriptors back; the process goes on.
+func (p *Process) Close() {
+	for _, fd := range []*int{&p.pidfd, &p.status} {
+		if *fd >= 0 {
+			syscall.Close(*fd)
+			*fd = -1
+		}
+	}
+}
+
+// waitid returns si_code and si_status of a child that has exited. It is the
+// raw call because only it fills in the usage as well.
+func waitid(idtype, id, options int, ru *unix.Rusage) (code, status int, ok bool, err error) {
+	_, code, status, err = waitidPID(idtype, id, options, ru)
+	return code, status, code != 0, err
+}
+
+func waitidPID(idtype, id, options int, ru *unix.Rusage) (pid, code, status int, err error) {
+	var si [128 / 4]int32
+	for {
+		_, _, e := unix.Syscall6(unix.SYS_WAITID, uintptr(idtype), uintptr(id),
+			uintptr(unsafe.Pointer(&si)), uintptr(options), uintptr(unsafe.Pointer(ru)), 0)
+		if e == 0 {
+			break
+		}
+		if e != unix.EINTR {
+			return 0, 0, 0, e
+		}
+	}
+	// struct siginfo: signo, errno, code, then a union aligned to a pointer
+	// that begins with pid, uid, status.
+	u := 3
+	if unsafe.Sizeof(uintptr(0)) == 8 {
+		u = 4
+	}
+	if si[0] == 0 { // WNOHANG and nobody has exited
+		return 0, 0, 0, nil
+	}
+	return int(si[u]), int(si[2]), int(si[u+2]), nil
+}
+
+// ReapStrangers reaps zombies that became the caller's by re-parenting, as it
+// is a subreaper or PID 1. It stops at the first zombie that mine claims, as the
+// kernel does not show what is behind it, and says so.
+func ReapStrangers(mine func(pid int) bool) (n int, again bool) {
+	for {
+		pid, _, _, err := waitidPID(unix.P_ALL, 0, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+		if err != nil || pid == 0 {
+			return n, false
+		}
+		if mine(pid) {
+			return n, true
+		}
+		// Only the caller reaps, so the number still means the same zombie.
+		if _, _, _, err := waitidPID(unix.P_PID, pid, unix.WEXITED|unix.WNOHANG, nil); err != nil {
+			return n, false
+		}
+		n++
+	}
+}
+
+// Wait waits for a process that is about to exit because it was killed.
+func (p *Process) Wait() {
+	_, _, ok, err := waitid(unix.P_PIDFD, p.pidfd, unix.WEXITED, nil)
+	p.reaped = ok || err != nil
+}
+
+// Supported says whether the kernel has what this package is built on.
+func Supported() error {
+	fd, err := unix.PidfdOpen(os.Getpid(), 0)
+	if err != nil {
+		return fmt.Errorf("hold processes by pidfd (Linux 5.4 or newer is needed): %w", err)
+	}
+	defer unix.Close(fd)
+	if _, _, _, err := waitid(unix.P_PIDFD, fd, unix.WEXITED|unix.WNOHANG, nil); err != unix.ECHILD {
+		return fmt.Errorf("wait for processes by pidfd (Linux 5.4 or newer is needed): %w", err)
+	}
+	return nil
+}

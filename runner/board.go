@@ -1,0 +1,191 @@
+package runner
+
+import (
+	"context"
+	"hash/fnv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"qsuper/config"
+	"qsuper/health"
+	"qsuper/plan"
+	"qsuper/schedule"
+)
+
+// Connection is what is known of one connection.
+type Connection struct {
+	Name, Type string
+	plan.Conn
+	Since time.Time // of its state
+}
+
+// look is the latest answer of one connection; it is never changed.
+type look struct {
+	conn     Connection
+	readings map[health.Queue]health.Reading
+}
+
+// poller asks one connection, once an interval, for everything anybody wants
+// to know of it.
+type poller struct {
+	cfg      *config.Connection
+	probe    *health.Probe
+	queues   []health.Queue
+	interval schedule.Interval
+	heirs    []*consumer // to be told of changes
+	latest   atomic.Pointer[look]
+	cancel   context.CancelFunc
+	done     chan struct{}
+}
+
+func newPoller(cfg *config.Connection) *poller {
+	p := &poller{cfg: cfg, probe: health.NewProbe(cfg.Name, cfg.Spec, cfg.Timeout), done: make(chan struct{})}
+	p.latest.Store(&look{conn: Connection{Name: cfg.Name, Type: cfg.Type, Conn: plan.Conn{Name: cfg.Name, State: plan.ConnUnknown}}})
+	return p
+}
+
+// run polls until ctx is done, then closes the connection.
+func (p *poller) run(ctx context.Context) {
+	defer close(p.done)
+	timer := time.NewTimer(p.offset())
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+			p.probe.Close(bye)
+			cancel()
+			return
+		case <-timer.C:
+		}
+		p.tell(p.probe.Look(ctx, p.queues))
+		now := time.Now()
+		timer.Reset(p.interval.Next(now).Sub(now))
+	}
+}
+
+// offset spreads the first looks, so that many connections are not asked in
+// the same instant; it is short, because nothing starts before the first look.
+func (p *poller) offset() time.Duration {
+	h := fnv.New32a()
+	h.Write([]byte(p.cfg.Name))
+	return time.Duration(h.Sum32()%20) * time.Millisecond
+}
+
+// tell publishes an observation and wakes the consumers that may decide
+// differently because of it.
+func (p *poller) tell(o health.Observation) {
+	old := p.latest.Load()
+	l := &look{readings: make(map[health.Queue]health.Reading, len(p.queues))}
+	l.conn = Connection{Name: p.cfg.Name, Type: p.cfg.Type, Since: old.conn.Since}
+	l.conn.Conn = plan.Conn{Name: p.cfg.Name, State: plan.ConnUp, Err: o.Err, Latency: o.Latency, At: o.At}
+	if !o.Up {
+		l.conn.State = plan.ConnDown
+	}
+	if l.conn.State != old.conn.State {
+		l.conn.Since = o.At
+	}
+	for i, q := range p.queues {
+		if i < len(o.Readings) {
+			l.readings[q] = o.Readings[i]
+		}
+	}
+	p.latest.Store(l)
+	for _, c := range p.heirs {
+		if l.conn.State != old.conn.State || l.conn.Err != old.conn.Err || c.concerned(p.cfg.Name, old, l) {
+			c.box.put(observed{})
+		}
+	}
+}
+
+// concerned says whether a new reading could change what a consumer decides.
+// While messages wait time matters too: processes settle, runs come and go.
+func (c *consumer) concerned(conn string, old, now *look) bool {
+	cfg := c.shared.Load()
+	if cfg.Queue == nil || cfg.Queue.Connection != conn {
+		return false
+	}
+	was, had := old.readings[cfg.Queue.Queue]
+	is := now.readings[cfg.Queue.Queue]
+	return !had || is.Ready > 0 || was.Ready != is.Ready || was.State != is.State || was.Err != is.Err ||
+		was.InFlight != is.InFlight
+}
+
+// board holds the pollers of the configuration in force.
+type board struct {
+	mu      sync.Mutex
+	pollers map[string]*poller
+	order   []string
+}
+
+func (b *board) latest(name string) *look {
+	b.mu.Lock()
+	p := b.pollers[name]
+	b.mu.Unlock()
+	if p == nil {
+		return &look{conn: Connection{Name: name, Conn: plan.Conn{Name: name, State: plan.ConnUnknown}}}
+	}
+	return p.latest.Load()
+}
+
+// connections lists what is known of all connections, in the order of the file.
+func (b *board) connections() []Connection {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	list := make([]Connection, 0, len(b.order))
+	for _, name := range b.order {
+		list = append(list, b.pollers[name].latest.Load().conn)
+	}
+	return list
+}
+
+// apply starts, replaces and ends pollers for a new configuration and waits
+// for those that end. A connection whose settings did not change keeps its
+// last answer, and so does every queue that is still asked for.
+func (b *board) apply(ctx context.Context, cfg *config.Config, consumers map[string]*consumer, wg *sync.WaitGroup) {
+	fresh := map[string]*poller{}
+	var order []string
+	for _, conn := range cfg.Connections {
+		p := newPoller(conn)
+		p.interval = cfg.Daemon.Interval
+		seen := map[health.Queue]bool{}
+		for _, c := range cfg.Consumers {
+			if !requires(c, conn.Name) {
+				continue
+			}
+			p.heirs = append(p.heirs, consumers[c.Name])
+			if q := c.Queue; q != nil && q.Connection == conn.Name && !seen[q.Queue] {
+				seen[q.Queue] = true
+				p.queues = append(p.queues, q.Queue)
+			}
+		}
+		fresh[conn.Name] = p
+		order = append(order, conn.Name)
+	}
+	b.mu.Lock()
+	old := b.pollers
+	b.pollers, b.order = fresh, order
+	b.mu.Unlock()
+	for name, p := range old {
+		p.cancel()
+		<-p.done
+		if next := fresh[name]; next != nil && next.cfg.Type == p.cfg.Type && health.Same(next.cfg.Spec, p.cfg.Spec) {
+			next.latest.Store(p.latest.Load())
+		}
+	}
+	for _, p := range fresh {
+		pctx, cancel := context.WithCancel(ctx)
+		p.cancel = cancel
+		wg.Go(func() { p.run(pctx) })
+	}
+}
+
+func requires(c *config.Consumer, conn string) bool {
+	for _, r := range c.Requires {
+		if r == conn {
+			return true
+		}
+	}
+	return c.Queue != nil && c.Queue.Connection == conn
+}

@@ -1,0 +1,432 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"qsuper/slot"
+)
+
+// Command is what a person asks of some consumers.
+type Command struct {
+	Verb           string   // start stop restart stop-workers pause resume scale
+	Names          []string // consumer, consumer/slot, @group or glob; empty: all
+	By             string   // "root"
+	Now            bool     // give up the grace
+	Wait           bool     // answer when it is true
+	Count          int      // scale
+	Rolling        bool     // restart
+	MaxUnavailable string   // "25%" or "2"
+}
+
+// Reply says what became of a command.
+type Reply struct {
+	Consumers []string
+	Outcomes  []Outcome
+	TimedOut  bool // the context ended before it was true
+	Killed    int
+}
+
+// Outcome is what became of one instance that had to end or to start.
+type Outcome struct {
+	Consumer string
+	Slot     int
+	State    slot.State
+	Exit     *slot.ExitRecord // how the instance meant ended; nil: it has not
+}
+
+// NotFoundError says that a name fits no consumer.
+type NotFoundError struct {
+	Name  string
+	Known []string
+}
+
+func (e *NotFoundError) Error() string { return fmt.Sprintf("no consumer is named %q", e.Name) }
+
+// UsageError says that a command cannot mean anything.
+type UsageError struct{ Problem, Advice string }
+
+func (e *UsageError) Error() string { return e.Problem }
+
+// ErrStopping is returned to commands that come while the daemon stops.
+var ErrStopping = errors.New("the daemon is stopping")
+
+// target is a consumer with the slots meant; nil: all of them.
+type target struct {
+	c     *consumer
+	slots map[int]bool
+}
+
+func (t target) means(n int) bool { return t.slots == nil || t.slots[n] }
+
+// Do carries out a command. With Wait it returns when it is true, or when ctx
+// ends, which takes nothing back.
+func (r *Runner) Do(ctx context.Context, cmd Command) (Reply, error) {
+	targets, err := r.resolve(cmd.Names)
+	if err != nil {
+		return Reply{}, err
+	}
+	if err := r.check(cmd, targets); err != nil {
+		return Reply{}, err
+	}
+	if err := r.intend(cmd, targets); err != nil {
+		r.log.Error("what was asked for will not survive a restart", "verb", cmd.Verb, "error", err)
+	}
+	before := make([][]run, len(targets))
+	done := make([]chan struct{}, len(targets))
+	for i, t := range targets {
+		done[i] = make(chan struct{})
+		ready := make(chan []run, 1)
+		t.c.box.put(intended{func(c *consumer, now time.Time) { ready <- c.command(cmd, t, now) }})
+		select {
+		case before[i] = <-ready:
+		case <-t.c.done:
+			close(done[i])
+			continue
+		}
+		t.c.box.put(watcher{condition(cmd, t, before[i]), done[i]})
+	}
+	reply := Reply{Consumers: names(targets)}
+	if cmd.Wait {
+		reply.TimedOut = !waitAll(ctx, targets, done)
+	}
+	for i, t := range targets {
+		reply.Outcomes = append(reply.Outcomes, r.outcomes(t, before[i])...)
+	}
+	for _, o := range reply.Outcomes {
+		if o.Exit != nil && o.Exit.Step == "kill" {
+			reply.Killed++
+		}
+	}
+	return reply, nil
+}
+
+func names(targets []target) []string {
+	var list []string
+	for _, t := range targets {
+		list = append(list, t.c.name)
+	}
+	return list
+}
+
+func waitAll(ctx context.Context, targets []target, done []chan struct{}) bool {
+	for i, d := range done {
+		select {
+		case <-d:
+		case <-targets[i].c.done:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
+}
+
+// resolve finds the consumers and slots that names mean.
+func (r *Runner) resolve(list []string) ([]target, error) {
+	all := r.ordered()
+	if len(list) == 0 {
+		targets := make([]target, len(all))
+		for i, c := range all {
+			targets[i] = target{c: c}
+		}
+		return targets, nil
+	}
+	found := map[*consumer]*target{}
+	var order []*consumer
+	for _, name := range list {
+		hit := false
+		for _, c := range all {
+			n, ok := matches(name, c)
+			if !ok {
+				continue
+			}
+			hit = true
+			t := found[c]
+			if t == nil {
+				t = &target{c: c, slots: map[int]bool{}}
+				found[c] = t
+				order = append(order, c)
+			}
+			if n < 0 {
+				t.slots = nil
+			} else if t.slots != nil {
+				t.slots[n] = true
+			}
+		}
+		if !hit {
+			return nil, &NotFoundError{Name: name, Known: consumerNames(all)}
+		}
+	}
+	targets := make([]target, len(order))
+	for i, c := range order {
+		targets[i] = *found[c]
+	}
+	return targets, nil
+}
+
+func consumerNames(all []*consumer) []string {
+	var list []string
+	for _, c := range all {
+		list = append(list, c.name)
+	}
+	return list
+}
+
+// matches says whether a name means a consumer, and which slot (-1: all).
+func matches(name string, c *consumer) (int, bool) {
+	if group, ok := strings.CutPrefix(name, "@"); ok {
+		g := c.shared.Load().Group
+		fits, err := path.Match(group, g)
+		return -1, g != "" && err == nil && fits
+	}
+	n := -1
+	if i := strings.LastIndexByte(name, '/'); i >= 0 {
+		k, err := strconv.Atoi(name[i+1:])
+		if err != nil || k < 0 || int64(k) >= c.slots.Load() {
+			return 0, false
+		}
+		name, n = name[:i], k
+	}
+	fits, err := path.Match(name, c.name)
+	return n, err == nil && fits
+}
+
+// check refuses what cannot be done before anything is done.
+func (r *Runner) check(cmd Command, targets []target) error {
+	if r.Stopping() && cmd.Verb != "stop" {
+		return ErrStopping
+	}
+	switch cmd.Verb {
+	case "start", "stop", "stop-workers", "pause", "resume":
+	case "restart":
+		if _, err := unavailable(cmd.MaxUnavailable, 1); err != nil {
+			return err
+		}
+	case "scale":
+		if cmd.Count < 0 || cmd.Count > maxInstances {
+			return &UsageError{fmt.Sprintf("%d instances cannot be", cmd.Count), fmt.Sprintf("give a number from 0 to %d", maxInstances)}
+		}
+		for _, t := range targets {
+			if t.slots != nil {
+				return &UsageError{"a single slot cannot be scaled", "name the consumer only"}
+			}
+		}
+	default:
+		return &UsageError{fmt.Sprintf("no such command: %q", cmd.Verb), ""}
+	}
+	return nil
+}
+
+// maxInstances bounds `scale` as the file is bounded.
+const maxInstances = 10_000
+
+// intend writes down what is wanted before anything is done about it.
+func (r *Runner) intend(cmd Command, targets []target) error {
+	by := "by " + cmd.By + " on " + time.Now().Format("2006-01-02 15:04")
+	slotsOf := map[string]target{}
+	for _, t := range targets {
+		slotsOf[t.c.name] = t
+	}
+	return r.intents.change(names(targets), func(name string, i *intent) {
+		t := slotsOf[name]
+		i.Slots = maps.Clone(i.Slots)
+		switch cmd.Verb {
+		case "stop":
+			i.stop(t, by)
+		case "start":
+			i.start(t, int(t.c.slots.Load()), by)
+		case "pause":
+			i.Paused = by
+		case "resume":
+			i.Paused = ""
+		case "scale":
+			i.Count = &cmd.Count
+		}
+	})
+}
+
+func (i *intent) stop(t target, by string) {
+	if t.slots == nil {
+		i.Stopped, i.Started, i.Slots = by, false, nil
+		return
+	}
+	if i.Slots == nil {
+		i.Slots = map[int]string{}
+	}
+	for n := range t.slots {
+		i.Slots[n] = by
+	}
+}
+
+func (i *intent) start(t target, count int, by string) {
+	i.Paused = ""
+	if t.slots == nil {
+		i.Stopped, i.Started, i.Slots = "", true, nil
+		return
+	}
+	// One slot of a stopped consumer: the others stay down.
+	if i.Stopped != "" || !t.c.shared.Load().Autostart && !i.Started {
+		i.Slots = map[int]string{}
+		for n := range count {
+			i.Slots[n] = by
+		}
+	}
+	i.Stopped, i.Started = "", true
+	for n := range t.slots {
+		delete(i.Slots, n)
+	}
+}
+
+// run is an instance that was alive when a command came.
+type run struct {
+	slot int
+	run  uint64
+}
+
+// command is the owner's part of a command. It returns the instances meant
+// that run at this moment.
+func (c *consumer) command(cmd Command, t target, now time.Time) []run {
+	c.configure(c.cfg) // reads the intents anew
+	var alive []run
+	var units []*unit
+	for _, u := range c.units {
+		if !t.means(u.n) {
+			continue
+		}
+		units = append(units, u)
+		if u.state.Phase.Alive() {
+			alive = append(alive, run{u.n, u.state.Run})
+		}
+	}
+	why := slot.Reason{Code: slot.Recycle, Text: cmd.Verb + " by " + cmd.By}
+	switch cmd.Verb {
+	case "start":
+		c.retry(units, now)
+	case "restart":
+		limit := 0
+		if cmd.Rolling {
+			limit, _ = unavailable(cmd.MaxUnavailable, len(units))
+		}
+		c.retry(units, now)
+		c.roll(units, limit, why)
+	case "stop-workers":
+		c.roll(units, 0, why)
+	}
+	c.decide(now)
+	if cmd.Now {
+		for _, u := range units {
+			c.step(u, now, slot.KillNow{Reason: why})
+		}
+	}
+	return alive
+}
+
+// retry ends backoffs, and halts that only a person may end.
+func (c *consumer) retry(units []*unit, now time.Time) {
+	for _, u := range units {
+		if !u.state.Phase.Alive() {
+			c.step(u, now, slot.Retry{})
+		}
+	}
+}
+
+// unavailable reads "25%" or "2"; at least one may always be away.
+func unavailable(text string, n int) (int, error) {
+	if text == "" {
+		text = "25%"
+	}
+	number, percent := strings.CutSuffix(text, "%")
+	k, err := strconv.Atoi(number)
+	if err != nil || k < 1 || percent && k > 100 {
+		return 0, &UsageError{fmt.Sprintf("--max-unavailable %q cannot be", text), `give a number such as 2, or a share such as 25%`}
+	}
+	if percent {
+		k = int(math.Floor(float64(n) * float64(k) / 100))
+	}
+	return max(1, k), nil
+}
+
+// condition says when a command has become true for one consumer.
+func condition(cmd Command, t target, before []run) func(*consumer) bool {
+	over := func(c *consumer) bool {
+		return !slices.ContainsFunc(before, func(b run) bool { return c.lives(b) })
+	}
+	switch cmd.Verb {
+	case "stop", "pause", "stop-workers":
+		return over
+	}
+	return func(c *consumer) bool {
+		if cmd.Verb == "restart" && (!over(c) || len(c.rolls) > 0) {
+			return false
+		}
+		for _, u := range c.units {
+			if t.means(u.n) && !u.rests() {
+				return false
+			}
+		}
+		return len(c.units) <= c.prog.Max
+	}
+}
+
+func (c *consumer) lives(b run) bool {
+	if b.slot >= len(c.units) {
+		return false
+	}
+	s := c.units[b.slot].state
+	return s.Run == b.run && s.Phase.Alive()
+}
+
+// rests says whether a slot is where it will stay unless something happens.
+func (u *unit) rests() bool {
+	s := u.state
+	switch s.Phase {
+	case slot.Checking, slot.Spawning:
+		return false
+	case slot.Draining, slot.Killing:
+		return s.Want == slot.Up // a `start` has no part in how long that takes
+	case slot.Waiting:
+		return s.Want != slot.Up || s.Reason.Code != slot.StartRate
+	}
+	return true
+}
+
+// outcomes tells what became of the instances meant; of a consumer with none,
+// what keeps each of its slots.
+func (r *Runner) outcomes(t target, before []run) []Outcome {
+	var list []Outcome
+	r.query(t.c, func(c *consumer) {
+		was := map[int]uint64{}
+		for _, b := range before {
+			was[b.slot] = b.run
+		}
+		for _, u := range c.units {
+			if !t.means(u.n) {
+				continue
+			}
+			o := Outcome{Consumer: c.name, Slot: u.n, State: u.state}
+			if number, ok := was[u.n]; ok && !c.lives(run{slot: u.n, run: number}) {
+				o.Exit = u.exitOf(number)
+			}
+			list = append(list, o)
+		}
+	})
+	return list
+}
+
+func (u *unit) exitOf(run uint64) *slot.ExitRecord {
+	for i := len(u.exits) - 1; i >= 0; i-- {
+		if u.exits[i].Run == run {
+			e := u.exits[i]
+			return &e
+		}
+	}
+	return nil
+}

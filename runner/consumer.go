@@ -1,0 +1,409 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"qsuper/config"
+	"qsuper/health"
+	"qsuper/keeper"
+	"qsuper/plan"
+	"qsuper/slot"
+)
+
+// consumer owns the slots of one consumer of the file. One goroutine runs loop
+// and is the only one that touches what is below "owned"; everybody else puts
+// messages into its box.
+type consumer struct {
+	name   string
+	r      *Runner
+	box    *mailbox
+	shared atomic.Pointer[config.Consumer] // for readers that only need the file's words
+	slots  atomic.Int64                    // number of slots, for readers that only need to count
+	done   chan struct{}
+
+	// owned by loop
+	cfg      *config.Consumer
+	prog     plan.Program
+	policy   slot.Policy
+	human    intent
+	shutdown bool
+	removed  bool
+	units    []*unit
+	views    []plan.Slot
+	memory   plan.Memory
+	result   plan.Result
+	observed plan.Observed
+	replan   bool
+	work     work
+	rolls    []*roll
+	watchers []watcher
+	exits    uint64
+	crashes  uint64
+}
+
+// Messages to a consumer.
+type (
+	observed   struct{}                       // a reading or the budget changed
+	configured struct{ cfg *config.Consumer } // a reload; the intent is read anew as well
+	intended   struct {
+		edit func(c *consumer, now time.Time)
+	} // a person's command
+	leave    struct{ now bool }                 // the daemon stops
+	gone     struct{}                           // no longer in the file
+	measured struct{ usage map[int]procUsage }  // by pid
+	ask      struct{ answer func(c *consumer) } // a reader's question, answered by the owner
+)
+
+// watcher waits for something to become true.
+type watcher struct {
+	true func(c *consumer) bool
+	done chan struct{}
+}
+
+func newConsumer(r *Runner, cfg *config.Consumer) *consumer {
+	c := &consumer{name: cfg.Name, r: r, box: newMailbox(), done: make(chan struct{})}
+	c.configure(cfg)
+	return c
+}
+
+// configure takes the words of the file and of people; slots beyond the new
+// number stay until they are empty.
+func (c *consumer) configure(cfg *config.Consumer) {
+	c.cfg = cfg
+	c.shared.Store(cfg)
+	c.human = c.r.intents.get(cfg.Name)
+	if !cfg.Autostart && !c.human.Started && c.human.Stopped == "" {
+		c.human.Stopped = "because autostart is false"
+	}
+	c.prog = program(cfg, c.human.Count)
+	c.policy = policy(cfg)
+	for n := len(c.units); n < c.prog.Max; n++ {
+		c.units = append(c.units, c.newUnit(n))
+	}
+	for _, u := range c.units {
+		u.stopped = c.human.Slots[u.n]
+	}
+	c.slots.Store(int64(len(c.units)))
+	c.replan = true
+}
+
+func (c *consumer) newUnit(n int) *unit {
+	return &unit{n: n, key: slotKey(c.name, n), state: slot.State{Phase: slot.Halted, Since: time.Now()}}
+}
+
+// loop is the life of a consumer. It ends when the consumer is removed and
+// nothing runs any more, or when ctx is done.
+func (c *consumer) loop(ctx context.Context) {
+	defer close(c.done)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	var batch []any
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		case <-c.box.wake:
+		}
+		batch = c.box.take(batch)
+		now := time.Now()
+		for _, m := range batch {
+			c.handle(m, now)
+		}
+		next := c.settle(now)
+		if c.removed && c.empty() && c.r.forget(c) {
+			c.bury()
+			return
+		}
+		if next.IsZero() {
+			timer.Stop()
+		} else {
+			timer.Reset(time.Until(next))
+		}
+	}
+}
+
+func (c *consumer) handle(m any, now time.Time) {
+	switch m := m.(type) {
+	case keeper.Started:
+		c.with(m.Slot, func(u *unit) { c.step(u, now, slot.Spawned{Run: m.Run, PID: m.PID}) })
+	case keeper.StartFailed:
+		c.with(m.Slot, func(u *unit) { c.step(u, now, startFailed(m)) })
+	case keeper.Stopping:
+		if m.Step == "kill" {
+			c.with(m.Slot, func(u *unit) { c.step(u, now, slot.Killed{Run: m.Run}) })
+		}
+	case keeper.Exited:
+		c.with(m.Slot, func(u *unit) { c.exited(u, m, now) })
+	case keeper.SlotInfo:
+		c.adopt(m, now)
+	case observed:
+		c.replan = true
+	case configured:
+		c.reconfigure(m.cfg, now)
+	case intended:
+		m.edit(c, now)
+		c.replan = true
+	case leave:
+		c.shutdown, c.replan = true, true
+		if m.now {
+			c.killAll(now)
+		}
+	case gone:
+		c.removed, c.replan = true, true
+	case measured:
+		c.measure(m, now)
+	case ask:
+		m.answer(c)
+	case watcher:
+		c.watchers = append(c.watchers, m)
+	}
+}
+
+func (c *consumer) with(key string, f func(*unit)) {
+	if n, ok := slotNumber(key); ok && n < len(c.units) {
+		f(c.units[n])
+	}
+}
+
+// settle decides, carries out everything that is due now, and says when to
+// look again by itself; zero means only when something happens.
+func (c *consumer) settle(now time.Time) time.Time {
+	if c.replan || !c.result.Next.IsZero() && !now.Before(c.result.Next) {
+		c.decide(now)
+	}
+	for _, u := range c.units {
+		// Each step makes at most one transition: a few in a row are due at once
+		// when a process is replaced.
+		for range 8 {
+			if u.state.Deadline.IsZero() || now.Before(u.state.Deadline) || u.state.Phase == slot.Draining {
+				break
+			}
+			c.step(u, now, slot.Tick{})
+		}
+	}
+	c.shrink()
+	next := c.proceed(now)
+	c.notify()
+	return soonest(next, c.nextDue())
+}
+
+func (c *consumer) nextDue() time.Time {
+	next := c.result.Next
+	for _, u := range c.units {
+		if u.state.Phase != slot.Draining { // its deadline is the keeper's
+			next = soonest(next, u.state.Deadline)
+		}
+	}
+	return next
+}
+
+func soonest(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// decide asks the planner and tells the slots what is wanted of them.
+func (c *consumer) decide(now time.Time) {
+	c.replan = false
+	c.observed = c.observe()
+	c.views = c.views[:0]
+	for _, u := range c.units {
+		c.views = append(c.views, u.view())
+	}
+	c.result = plan.Decide(c.prog, c.observed, c.memory, c.views, now)
+	c.memory = c.result.Memory
+	for i, u := range c.units {
+		d := c.result.Decisions[i]
+		if c.r.pass && u.state.Run > 0 && !u.state.Phase.Alive() && u.state.Reason.Code != slot.StartRate {
+			d = plan.Decision{Want: slot.Hold, Reason: slot.Reason{Code: slot.Ended, Text: "--once: not started again"}}
+		}
+		if c.removed {
+			d = plan.Decision{Want: slot.Down, Reason: slot.Reason{Code: slot.Removed}}
+		}
+		if d.Want != u.state.Want || d.Reason != u.state.Wish {
+			c.step(u, now, slot.Wish{Want: d.Want, Reason: d.Reason})
+		}
+	}
+}
+
+// observe gathers the facts of this moment.
+func (c *consumer) observe() plan.Observed {
+	o := plan.Observed{Shutdown: c.shutdown, Stopped: c.human.Stopped, Paused: c.human.Paused}
+	for _, name := range c.cfg.Requires {
+		o.Conns = append(o.Conns, c.r.board.latest(name).conn.Conn)
+	}
+	if q := c.cfg.Queue; q != nil {
+		l := c.r.board.latest(q.Connection)
+		if !slices.Contains(c.cfg.Requires, q.Connection) {
+			o.Conns = append(o.Conns, l.conn.Conn)
+		}
+		if reading, ok := l.readings[q.Queue]; ok {
+			o.Queue = &plan.Depth{Reading: reading, At: l.conn.At}
+		}
+	}
+	o.Budget = c.r.budget()
+	return o
+}
+
+// step is the only way a slot changes.
+func (c *consumer) step(u *unit, now time.Time, ev slot.Event) {
+	p := c.policy
+	p.Key = u.key
+	old := u.state
+	state, effect := slot.Step(p, old, now, ev)
+	u.state = state
+	if state.Phase != old.Phase {
+		c.moved(u, old)
+	}
+	switch effect {
+	case slot.Check:
+		why, again, ok := c.r.permits.take(&u.ticket, now)
+		if ok {
+			c.step(u, now, slot.Opened{Run: state.Run})
+		} else {
+			c.step(u, now, slot.Closed{Run: state.Run, Reason: why, Retry: again})
+		}
+	case slot.Spawn:
+		c.spawn(u, now)
+	case slot.Stop:
+		c.send(c.r.keeper.Stop(keeper.StopRequest{Slot: u.key, Run: state.Run, Stop: stopSpec(c.cfg)}))
+	case slot.Kill:
+		c.send(c.r.keeper.Stop(keeper.StopRequest{Slot: u.key, Run: state.Run, Stop: stopSpec(c.cfg), Now: true}))
+	case slot.Release:
+		c.r.permits.give(&u.ticket)
+	}
+}
+
+func (c *consumer) spawn(u *unit, now time.Time) {
+	spec, err := c.r.launcher().spec(c.cfg, u.n)
+	if err != nil {
+		c.step(u, now, slot.SpawnFailed{Run: u.state.Run, Kind: slot.FailExec, Reason: err.Error()})
+		return
+	}
+	u.finger, u.usage = c.cfg.Fingerprint(), usage{}
+	c.send(c.r.keeper.Start(keeper.StartRequest{Slot: u.key, Run: u.state.Run, Spec: spec, Memo: u.memo()}))
+}
+
+// send notes that the keeper cannot be reached. Nothing else is to be done:
+// without its keeper the engine ends, and with it this loop.
+func (c *consumer) send(err error) {
+	if err != nil && !errors.Is(err, context.Canceled) {
+		c.r.log.Error("keeper does not take requests", "consumer", c.name, "error", err)
+	}
+}
+
+func startFailed(m keeper.StartFailed) slot.SpawnFailed {
+	f := slot.SpawnFailed{Run: m.Run, Kind: slot.FailExec, Reason: m.Err}
+	switch m.Kind {
+	case "locked", "busy":
+		f.Kind = slot.FailLocked
+		if m.By != "" {
+			f.Reason = "slot held by " + m.By
+		}
+	case "host", "terminating":
+		f.Kind = slot.FailHost
+	}
+	return f
+}
+
+// exited classifies an exit, tells the keeper that it is dealt with, and
+// leaves the slot's memory there.
+func (c *consumer) exited(u *unit, e keeper.Exited, now time.Time) {
+	if e.Run != u.state.Run || !u.state.Phase.Alive() {
+		c.send(c.r.keeper.Ack(keeper.AckRequest{Slot: u.key, Run: e.Run, Memo: u.memo()}))
+		return
+	}
+	info := slot.ExitInfo{Code: e.Code, Signal: e.Signal, Step: e.Step, At: e.At, Ran: e.Ran, ExecError: e.ExecError}
+	info.Unknown = e.Code < 0 && e.Signal == 0 && e.ExecError == ""
+	info.Work = c.judge(e.Ran)
+	c.step(u, now, slot.Exited{Run: e.Run, Exit: info})
+	u.remember(u.state.Last)
+	c.exits++
+	if u.state.Last.Class.Failed() {
+		c.crashes++
+	}
+	c.send(c.r.keeper.Ack(keeper.AckRequest{Slot: u.key, Run: e.Run, Memo: u.memo()}))
+	if c.prog.OnMessages && u.state.Want != slot.Up {
+		c.replan = true // a place may have become free for a slot that waits
+	}
+}
+
+func (c *consumer) judge(ran time.Duration) slot.Work {
+	var reading *health.Reading
+	var at time.Time
+	if q := c.cfg.Queue; q != nil {
+		l := c.r.board.latest(q.Connection)
+		if r, ok := l.readings[q.Queue]; ok {
+			reading, at = &r, l.conn.At
+		}
+	}
+	return c.work.judge(reading, at, ran < c.cfg.Backoff.MinUptime)
+}
+
+func (c *consumer) killAll(now time.Time) {
+	for _, u := range c.units {
+		c.step(u, now, slot.KillNow{})
+	}
+}
+
+// passed says whether the one pass of --once is over: everything has been
+// looked at, and nothing runs or is about to. From then on nothing starts.
+func (c *consumer) passed() bool {
+	for _, conn := range c.observed.Conns {
+		if conn.State == plan.ConnUnknown {
+			return false
+		}
+	}
+	for _, u := range c.units {
+		if u.state.Phase.Alive() || !u.rests() {
+			return false
+		}
+	}
+	c.shutdown, c.replan = true, true
+	return true
+}
+
+// notify wakes those who wait for something that is true now.
+func (c *consumer) notify() {
+	c.watchers = slices.DeleteFunc(c.watchers, func(w watcher) bool {
+		if !w.true(c) {
+			return false
+		}
+		close(w.done)
+		return true
+	})
+}
+
+// moved records a transition: in the journal, and in the daemon's log at a
+// level that keeps an eventless day quiet.
+func (c *consumer) moved(u *unit, old slot.State) {
+	from, to, pid := old.Phase, u.state.Phase, max(old.PID, u.state.PID)
+	if to == slot.Checking || to == slot.Spawning || from == slot.Checking {
+		return // half-steps: what comes of them is told
+	}
+	if from == slot.Halted && to == slot.Waiting || from == slot.Waiting && to == slot.Halted {
+		return // no process was concerned; explain tells the reason
+	}
+	c.r.journal.add(Event{
+		At: u.state.Since, Consumer: c.name, Slot: u.n, Run: u.state.Run, PID: pid,
+		From: from.String(), To: to.String(), Reason: u.state.Reason,
+	})
+	level := slog.LevelInfo
+	if u.state.Reason.Code == slot.Backoff || to == slot.Killing {
+		level = slog.LevelWarn
+	}
+	if !c.r.log.Enabled(context.Background(), level) {
+		return
+	}
+	c.r.log.LogAttrs(context.Background(), level, to.String(),
+		slog.String("consumer", c.name), slog.Int("slot", u.n), slog.Uint64("run", u.state.Run), slog.Int("pid", pid),
+		slog.String("from", from.String()), slog.String("code", string(u.state.Reason.Code)), slog.String("reason", u.state.Reason.String()))
+}

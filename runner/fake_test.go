@@ -1,0 +1,280 @@
+package runner
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"qsuper/config"
+	"qsuper/keeper"
+	"qsuper/schedule"
+)
+
+// fakeKeeper keeps children that exist in fake time only. It is strict where
+// the real one is: two processes in a slot, or a start of what was not
+// acknowledged, fail the test.
+type fakeKeeper struct {
+	t    *testing.T
+	mu   sync.Mutex
+	hand func(any)
+	live map[string]*fakeChild
+	held map[string]keeper.Exited // exits not acknowledged
+	memo map[string][]byte
+	pid  int
+
+	starts  []string    // slots, in order
+	at      []time.Time // of the starts
+	behave  func(slot string, run uint64) (lives time.Duration, code int)
+	stopsIn time.Duration   // how long a child takes to end after TERM
+	lock    map[string]bool // slots that somebody else holds
+}
+
+type fakeChild struct {
+	run      uint64
+	pid      int
+	started  time.Time
+	stopping string
+	end      *time.Timer
+}
+
+func newFakeKeeper(t *testing.T) *fakeKeeper {
+	return &fakeKeeper{
+		t: t, live: map[string]*fakeChild{}, held: map[string]keeper.Exited{}, memo: map[string][]byte{}, pid: 1000,
+		behave: func(string, uint64) (time.Duration, int) { return 1000 * time.Hour, 0 }, lock: map[string]bool{}, stopsIn: time.Second,
+	}
+}
+
+func (k *fakeKeeper) tell(m any) {
+	if k.hand != nil {
+		k.hand(m)
+	}
+}
+
+func (k *fakeKeeper) Start(r keeper.StartRequest) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.live[r.Slot] != nil {
+		k.t.Errorf("%s: a second process is started", r.Slot)
+	}
+	if _, ok := k.held[r.Slot]; ok {
+		k.t.Errorf("%s: started before the last exit was acknowledged", r.Slot)
+	}
+	if k.lock[r.Slot] {
+		k.tell(keeper.StartFailed{Slot: r.Slot, Run: r.Run, Kind: "locked", Err: "held", By: "pid 812 (php)"})
+		return nil
+	}
+	k.pid++
+	c := &fakeChild{run: r.Run, pid: k.pid, started: time.Now()}
+	k.live[r.Slot], k.memo[r.Slot] = c, r.Memo
+	k.starts, k.at = append(k.starts, r.Slot), append(k.at, time.Now())
+	lives, code := k.behave(r.Slot, r.Run)
+	c.end = time.AfterFunc(lives, func() { k.exit(r.Slot, c, code, "") })
+	k.tell(keeper.Started{Slot: r.Slot, Run: r.Run, PID: c.pid, At: c.started})
+	return nil
+}
+
+func (k *fakeKeeper) exit(slot string, c *fakeChild, code int, step string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.live[slot] != c {
+		return
+	}
+	delete(k.live, slot)
+	e := keeper.Exited{Slot: slot, Run: c.run, PID: c.pid, Code: code, Step: step, At: time.Now(), Ran: time.Since(c.started)}
+	k.held[slot] = e
+	k.tell(e)
+}
+
+func (k *fakeKeeper) Stop(r keeper.StopRequest) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	c := k.live[r.Slot]
+	if c == nil || c.run != r.Run {
+		return nil
+	}
+	c.end.Stop()
+	if r.Now {
+		c.end = time.AfterFunc(time.Millisecond, func() { k.exit(r.Slot, c, -1, "kill") })
+		return nil
+	}
+	if c.stopping == "" {
+		c.stopping = "signal"
+		c.end = time.AfterFunc(k.stopsIn, func() { k.exit(r.Slot, c, 0, "signal") })
+	}
+	return nil
+}
+
+func (k *fakeKeeper) Ack(r keeper.AckRequest) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if e, ok := k.held[r.Slot]; ok && e.Run == r.Run {
+		delete(k.held, r.Slot)
+	}
+	k.memo[r.Slot] = r.Memo
+	return nil
+}
+
+func (k *fakeKeeper) Drop(r keeper.DropRequest) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.live[r.Slot] != nil {
+		k.t.Errorf("%s: dropped while its process lives", r.Slot)
+	}
+	delete(k.memo, r.Slot)
+	return nil
+}
+
+func (k *fakeKeeper) SetLog(keeper.LogRequest) error { return nil }
+
+func (k *fakeKeeper) List() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for slot, memo := range k.memo {
+		info := keeper.SlotInfo{Slot: slot, Memo: memo}
+		if c := k.live[slot]; c != nil {
+			info.Run, info.PID, info.StartedAt, info.Stopping = c.run, c.pid, c.started, c.stopping
+		} else if e, ok := k.held[slot]; ok {
+			info.Run, info.Exit = e.Run, &e
+		}
+		k.tell(info)
+	}
+	k.tell(keeper.ListEnd{})
+	return nil
+}
+
+func (k *fakeKeeper) count() (live, starts int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(k.live), len(k.starts)
+}
+
+// fleet is a runner in a bubble of fake time, with the keeper that outlives it.
+type fleet struct {
+	t      *testing.T
+	k      *fakeKeeper
+	dir    string
+	cfg    *config.Config
+	r      *Runner
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+var keeperStart = time.Unix(1_000_000, 0)
+
+func newFleet(t *testing.T, consumers ...*config.Consumer) *fleet {
+	f := &fleet{t: t, k: newFakeKeeper(t), dir: t.TempDir()}
+	f.cfg = f.config(consumers...)
+	f.boot()
+	return f
+}
+
+func (f *fleet) config(consumers ...*config.Consumer) *config.Config {
+	return &config.Config{
+		Daemon:    config.Daemon{StateDir: f.dir, LogDir: f.dir, Interval: schedule.Every(time.Second)},
+		Consumers: consumers,
+	}
+}
+
+// boot starts an engine; crash ends it without a word.
+func (f *fleet) boot() {
+	f.t.Helper()
+	r, err := New(Options{Config: f.cfg, Keeper: f.k, Started: keeperStart, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.k.mu.Lock()
+	f.k.hand = r.Handle
+	f.k.mu.Unlock()
+	ctx, cancel := context.WithCancel(f.t.Context())
+	f.r, f.cancel, f.done = r, cancel, make(chan struct{})
+	go func() {
+		defer close(f.done)
+		if err := r.Run(ctx); err != nil {
+			f.t.Error(err)
+		}
+	}()
+	synctest.Wait()
+}
+
+func (f *fleet) crash() {
+	f.k.mu.Lock()
+	f.k.hand = nil
+	f.k.mu.Unlock()
+	f.cancel()
+	<-f.done
+}
+
+// end is deferred by every test: nothing may be left in the bubble.
+func (f *fleet) end() {
+	f.crash()
+	f.k.mu.Lock()
+	defer f.k.mu.Unlock()
+	for _, c := range f.k.live {
+		c.end.Stop()
+	}
+}
+
+func (f *fleet) do(verb string, names ...string) Reply {
+	f.t.Helper()
+	return f.command(Command{Verb: verb, Names: names, By: "ann", Wait: true})
+}
+
+func (f *fleet) command(c Command) Reply {
+	f.t.Helper()
+	reply, err := f.r.Do(f.t.Context(), c)
+	if err != nil {
+		f.t.Fatalf("%s %v: %v", c.Verb, c.Names, err)
+	}
+	return reply
+}
+
+func (f *fleet) snapshot(name string) Snapshot {
+	f.t.Helper()
+	s, err := f.r.Snapshots([]string{name}, Detail{Slots: true, Gates: true})
+	if err != nil || len(s) != 1 {
+		f.t.Fatalf("snapshot of %s: %v, %v", name, s, err)
+	}
+	return s[0]
+}
+
+func (f *fleet) wantLive(n int) {
+	f.t.Helper()
+	synctest.Wait()
+	if live, _ := f.k.count(); live != n {
+		f.t.Errorf("%d processes run, want %d", live, n)
+	}
+}
+
+func conf(name string, n int) *config.Consumer {
+	return &config.Consumer{
+		Name: name, Command: []string{"/bin/true", name}, Instances: config.Instances{Min: n, Max: n}, Spawn: config.SpawnAlways,
+		Restart: config.RestartAlways, Exit: config.Exit{Clean: []int{0}}, Autostart: true,
+		Backoff: config.Backoff{Initial: time.Second, Factor: 2, Max: time.Minute, Jitter: 0.5, ResetAfter: time.Minute, MinUptime: time.Second},
+		Stop:    config.Stop{Signal: 15, Grace: 30 * time.Second, Scope: "process"}, Logs: config.Logs{To: "none"},
+	}
+}
+
+func key(name string, n int) string { return fmt.Sprintf("%s/%d", name, n) }
+
+// set changes how the keeper behaves.
+func (k *fakeKeeper) set(change func()) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	change()
+}
+
+// pids are the processes that run, by slot.
+func (k *fakeKeeper) pids() map[string]int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	m := map[string]int{}
+	for slot, c := range k.live {
+		m[slot] = c.pid
+	}
+	return m
+}

@@ -1,0 +1,167 @@
+package runner
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"sort"
+	"strconv"
+	"strings"
+
+	"qsuper/config"
+	"qsuper/keeper"
+)
+
+// launcher turns a consumer and a slot number into what the keeper needs. The
+// world is looked at anew for every start: a deploy may have moved a symlink,
+// changed an env file or added a user.
+type launcher struct {
+	stateDir string
+	logDir   string
+	base     []string // environment every consumer starts from
+	users    userCache
+}
+
+func newLauncher(cfg *config.Config) *launcher {
+	return &launcher{stateDir: cfg.Daemon.StateDir, logDir: cfg.Daemon.LogDir, base: baseEnv(cfg)}
+}
+
+// baseEnv is the daemon's environment without what is its own business: its
+// settings, its service manager's sockets, and every variable that the
+// connections took a secret from.
+func baseEnv(cfg *config.Config) []string {
+	secret := map[string]bool{}
+	for _, name := range cfg.EnvUsed {
+		secret[name] = true
+	}
+	var env []string
+	for _, kv := range os.Environ() {
+		name, _, _ := strings.Cut(kv, "=")
+		switch {
+		case secret[name], strings.HasPrefix(name, "QSUPER_"), strings.HasPrefix(name, "LISTEN_"),
+			name == "NOTIFY_SOCKET", name == "WATCHDOG_USEC", name == "WATCHDOG_PID", name == "INVOCATION_ID", name == "JOURNAL_STREAM":
+			continue
+		}
+		env = append(env, kv)
+	}
+	return env
+}
+
+// spec builds the launch of one slot. Its error is what a person has to repair:
+// a missing program, a user that does not exist, an env file that is gone.
+func (l *launcher) spec(c *config.Consumer, n int) (keeper.Spec, error) {
+	launch, err := c.Expand(n)
+	if err != nil {
+		return keeper.Spec{}, err
+	}
+	who, err := l.users.lookup(c.User)
+	if err != nil {
+		return keeper.Spec{}, err
+	}
+	env, err := l.env(c, launch.Env, who, n)
+	if err != nil {
+		return keeper.Spec{}, err
+	}
+	path, err := executable(launch.Argv[0], launch.Dir, env["PATH"])
+	if err != nil {
+		return keeper.Spec{}, err
+	}
+	s := keeper.Spec{
+		Path: path, Argv: launch.Argv, Env: list(env), Dir: launch.Dir, Cred: who.cred,
+		Umask: c.Umask, NoFile: c.Limits.NoFile, Nice: c.Limits.Nice,
+		Lock: filepath.Join(l.stateDir, "locks", fileName(c.Name, n)),
+		Log:  l.log(c, n), Stop: stopSpec(c),
+	}
+	if c.Logs.To != "none" {
+		s.FIFO = filepath.Join(l.stateDir, "fifo", fileName(c.Name, n))
+	}
+	return s, nil
+}
+
+func (l *launcher) log(c *config.Consumer, n int) keeper.Log {
+	return keeper.Log{
+		To: c.Logs.To, Path: l.logPath(c.Name, n), MaxSize: c.Logs.MaxSize, Keep: c.Logs.Keep,
+		Compress: c.Logs.Compress, Prefix: c.Logs.Prefix, Consumer: c.Name, Slot: n,
+	}
+}
+
+func (l *launcher) logPath(consumer string, n int) string {
+	return filepath.Join(l.logDir, fileName(consumer, n)+".log")
+}
+
+func stopSpec(c *config.Consumer) keeper.Stop {
+	return keeper.Stop{Command: c.Stop.Command, Signal: int(c.Stop.Signal), Scope: c.Stop.Scope, Grace: c.Stop.Grace}
+}
+
+func slotKey(consumer string, n int) string  { return consumer + "/" + strconv.Itoa(n) }
+func fileName(consumer string, n int) string { return consumer + "." + strconv.Itoa(n) }
+
+// env is the environment of one start: the base, the user's own, the file's
+// env_file in order, env, and who the process is.
+func (l *launcher) env(c *config.Consumer, own map[string]string, who account, n int) (map[string]string, error) {
+	env := make(map[string]string, len(l.base)+len(own)+8)
+	for _, kv := range l.base {
+		k, v, _ := strings.Cut(kv, "=")
+		env[k] = v
+	}
+	if env["PATH"] == "" {
+		env["PATH"] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+	}
+	for k, v := range who.env {
+		if c.User != "" || env[k] == "" {
+			env[k] = v
+		}
+	}
+	files, err := c.ReadEnvFiles()
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(env, files)
+	maps.Copy(env, own)
+	env["QSUPER_CONSUMER"], env["QSUPER_SLOT"] = c.Name, strconv.Itoa(n)
+	return env, nil
+}
+
+func list(env map[string]string) []string {
+	l := make([]string, 0, len(env))
+	for k, v := range env {
+		l = append(l, k+"="+v)
+	}
+	sort.Strings(l)
+	return l
+}
+
+// executable finds a program as exec would: names with a slash relative to
+// dir, others along the consumer's own PATH.
+func executable(name, dir, path string) (string, error) {
+	if strings.Contains(name, "/") {
+		full := name
+		if !filepath.IsAbs(name) {
+			full = filepath.Join(dir, name)
+		}
+		return full, runnable(full)
+	}
+	for _, d := range filepath.SplitList(path) {
+		full := filepath.Join(d, name)
+		if runnable(full) == nil {
+			return full, nil
+		}
+	}
+	return "", fmt.Errorf("no program named %q in PATH (%s)", name, path)
+}
+
+func runnable(path string) error {
+	info, err := os.Stat(path)
+	switch {
+	case os.IsNotExist(err):
+		return fmt.Errorf("no such file: %s", path)
+	case err != nil:
+		return err
+	case info.IsDir():
+		return fmt.Errorf("%s is a directory", path)
+	case info.Mode()&0o111 == 0:
+		return fmt.Errorf("%s is not executable (chmod +x)", path)
+	}
+	return nil
+}

@@ -1,0 +1,96 @@
+package runner
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"qsuper/slot"
+)
+
+// permits hands out what starting a process costs the host: a turn in the
+// start rate and a place in the process budget.
+type permits struct {
+	mu    sync.Mutex
+	rate  int // starts per second; 0 = no limit
+	max   int // processes; 0 = no limit
+	held  int
+	next  time.Time // when the next free turn is
+	retry time.Duration
+}
+
+// ticket is one slot's place in the line and in the budget.
+type ticket struct {
+	turn time.Time // reserved turn; zero: none
+	held bool
+}
+
+func (p *permits) configure(rate, max int, retry time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.rate, p.max, p.retry = rate, max, retry
+}
+
+// take asks for a permit. If there is none now it says why, and when to ask
+// again; the turn in the line is kept until then. A second's worth of starts
+// may go at once, so that a small fleet does not notice the limit.
+func (p *permits) take(t *ticket, now time.Time) (why slot.Reason, again time.Time, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.max > 0 && p.held >= p.max {
+		return slot.Reason{Code: slot.Budget, Text: fmt.Sprintf("%d of %d processes run", p.held, p.max)}, now.Add(p.retry), false
+	}
+	if p.rate > 0 {
+		if t.turn.IsZero() {
+			if earliest := now.Add(-time.Second); p.next.Before(earliest) {
+				p.next = earliest
+			}
+			p.next = p.next.Add(time.Second / time.Duration(p.rate))
+			t.turn = p.next
+		}
+		if now.Before(t.turn) {
+			return slot.Reason{Code: slot.StartRate, Text: fmt.Sprintf("starts are limited to %d per second", p.rate)}, t.turn, false
+		}
+	}
+	p.held++
+	*t = ticket{held: true}
+	return slot.Reason{}, time.Time{}, true
+}
+
+// adopt takes a place for a process that runs already, over the limit if need be.
+func (p *permits) adopt(t *ticket) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !t.held {
+		p.held++
+		t.held = true
+	}
+}
+
+func (p *permits) give(t *ticket) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if t.held {
+		p.held--
+	}
+	*t = ticket{}
+}
+
+func (p *permits) inUse() (held, max int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.held, p.max
+}
+
+// bounded says whether there is a process budget.
+func (p *permits) bounded() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.max > 0
+}
+
+func (p *permits) limit() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.rate
+}

@@ -1,0 +1,91 @@
+package runner
+
+import (
+	"time"
+
+	"qsuper/config"
+	"qsuper/keeper"
+	"qsuper/slot"
+)
+
+// adopt takes over what the keeper says of a slot at the start of an engine.
+func (c *consumer) adopt(m keeper.SlotInfo, now time.Time) {
+	n, ok := slotNumber(m.Slot)
+	if !ok {
+		return
+	}
+	for len(c.units) <= n {
+		c.units = append(c.units, c.newUnit(len(c.units)))
+	}
+	u := c.units[n]
+	u.recall(m.Memo)
+	c.replan = true
+	if m.PID == 0 && m.Exit == nil {
+		return
+	}
+	c.r.permits.adopt(&u.ticket)
+	c.step(u, now, slot.Adopt{Run: m.Run, PID: m.PID, Started: m.StartedAt, Step: m.Stopping})
+	if u.state.Phase == slot.Draining {
+		u.state.Deadline = now.Add(m.Remaining) // for display: the keeper goes on counting
+	}
+	if m.Exit != nil {
+		c.exited(u, *m.Exit, now)
+	}
+}
+
+// reconfigure applies a reload: policies at once, processes only if what makes
+// a process has changed, a quarter of them at a time.
+func (c *consumer) reconfigure(cfg *config.Consumer, now time.Time) {
+	logs := c.cfg.Logs != cfg.Logs
+	c.removed = false
+	c.configure(cfg)
+	finger := cfg.Fingerprint()
+	var outdated []*unit
+	for _, u := range c.units {
+		switch {
+		case u.state.Phase.Alive() && u.finger != finger:
+			outdated = append(outdated, u)
+		case u.state.Phase.Alive() && logs:
+			c.send(c.r.keeper.SetLog(keeper.LogRequest{Slot: u.key, Log: c.r.launcher().log(cfg, u.n)}))
+		case !u.state.Phase.Alive() && u.finger != finger:
+			c.step(u, now, slot.Retry{}) // what could not start may be repaired
+		}
+	}
+	if len(outdated) > 0 {
+		c.roll(outdated, max(1, len(c.units)/4), slot.Reason{Code: slot.Changed})
+	}
+}
+
+// shrink lets slots beyond the configured number go once they are empty.
+func (c *consumer) shrink() {
+	for len(c.units) > c.prog.Max {
+		u := c.units[len(c.units)-1]
+		if u.state.Phase.Alive() || u.state.Phase == slot.Checking {
+			return
+		}
+		c.send(c.r.keeper.Drop(keeper.DropRequest{Slot: u.key}))
+		c.units = c.units[:len(c.units)-1]
+		c.slots.Store(int64(len(c.units)))
+		if len(c.result.Decisions) > len(c.units) {
+			c.result.Decisions = c.result.Decisions[:len(c.units)]
+		}
+	}
+}
+
+func (c *consumer) empty() bool {
+	for _, u := range c.units {
+		if u.state.Phase.Alive() {
+			return false
+		}
+	}
+	return true
+}
+
+// bury is the end of a consumer that is no longer in the file.
+func (c *consumer) bury() {
+	for _, u := range c.units {
+		c.r.permits.give(&u.ticket)
+		c.send(c.r.keeper.Drop(keeper.DropRequest{Slot: u.key}))
+	}
+	c.notify()
+}

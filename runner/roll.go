@@ -1,0 +1,70 @@
+package runner
+
+import (
+	"time"
+
+	"qsuper/slot"
+)
+
+// roll replaces processes a few at a time: the next is asked to finish when
+// enough of the successors have lived long enough. If they do not live, the
+// roll stands still, and the processes not yet asked go on working.
+type roll struct {
+	pending []*unit
+	asked   map[*unit]uint64 // by run that was asked to end
+	limit   int              // how many may be away at once; 0: all
+	reason  slot.Reason
+	stable  time.Duration // age at which a successor counts
+}
+
+// roll begins to replace the processes of some slots.
+func (c *consumer) roll(units []*unit, limit int, why slot.Reason) {
+	c.rolls = append(c.rolls, &roll{
+		pending: units, asked: map[*unit]uint64{}, limit: limit, reason: why, stable: c.cfg.Backoff.MinUptime,
+	})
+}
+
+// proceed moves every roll on and says when to look again.
+func (c *consumer) proceed(now time.Time) time.Time {
+	var next time.Time
+	keep := c.rolls[:0]
+	for _, r := range c.rolls {
+		away, again := r.away(now)
+		for len(r.pending) > 0 && (r.limit <= 0 || away < r.limit) {
+			u := r.pending[0]
+			r.pending = r.pending[1:]
+			if !u.state.Phase.Alive() {
+				continue
+			}
+			r.asked[u] = u.state.Run
+			c.step(u, now, slot.Finish{Reason: r.reason})
+			away++
+		}
+		if len(r.pending) > 0 {
+			next = soonest(next, again)
+			keep = append(keep, r)
+		}
+	}
+	c.rolls = keep
+	return next
+}
+
+// away counts the slots that were asked and are not back, and says when the
+// youngest successor will be old enough.
+func (r *roll) away(now time.Time) (n int, again time.Time) {
+	for u, run := range r.asked {
+		s := u.state
+		if s.Want != slot.Up {
+			continue
+		}
+		if s.Phase != slot.Running || s.Run <= run {
+			n++
+			continue
+		}
+		if at := s.Started.Add(r.stable); now.Before(at) {
+			n++
+			again = soonest(again, at)
+		}
+	}
+	return n, again
+}

@@ -1,0 +1,342 @@
+// Package runner makes decisions happen. It looks at connections and queues,
+// asks plan what is wanted, drives every slot through its life, and answers
+// what is going on and why.
+//
+// One goroutine owns one consumer with all its slots; it never waits for
+// anything but its mailbox and its next deadline. Processes, locks and output
+// are the keeper's.
+package runner
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"qsuper/config"
+	"qsuper/keeper"
+)
+
+// Keeper is what the runner asks of the keeper. No call waits for an answer.
+type Keeper interface {
+	Start(keeper.StartRequest) error
+	Stop(keeper.StopRequest) error
+	Ack(keeper.AckRequest) error
+	Drop(keeper.DropRequest) error
+	SetLog(keeper.LogRequest) error
+	List() error
+}
+
+// Options are what a Runner is made of.
+type Options struct {
+	Config   *config.Config
+	Keeper   Keeper
+	Started  time.Time // start of the keeper: what belongs to an earlier one is forgotten
+	Log      *slog.Logger
+	OnReload func() // SIGHUP; nil: ignored
+	Once     bool   // one pass of the gates; see Finished
+}
+
+// Runner is the engine's heart. New starts nothing; Run does.
+type Runner struct {
+	keeper   Keeper
+	log      *slog.Logger
+	intents  *intents
+	permits  permits
+	journal  journal
+	board    board
+	memory   memory
+	onReload func()
+	pass     bool          // --once
+	finished chan struct{} // closed when the one pass is over and nothing runs
+
+	launch atomic.Pointer[launcher]
+	listed chan struct{} // closed at ListEnd
+	once   sync.Once
+	loops  sync.WaitGroup
+	ctx    context.Context // of Run; consumers and pollers live in it
+	orders chan Termination
+
+	mu        sync.Mutex
+	config    *config.Config
+	loadedAt  time.Time
+	refused   string // why a newer file is not in force
+	consumers map[string]*consumer
+	order     []string
+	stopping  bool
+}
+
+// Termination is a wish, sent to the daemon as a signal, to stop everything.
+type Termination struct{ Now bool }
+
+// New prepares a runner for a configuration.
+func New(o Options) (*Runner, error) {
+	known, err := loadIntents(o.Config.Daemon.StateDir, o.Started)
+	if err != nil {
+		return nil, err
+	}
+	r := &Runner{
+		keeper: o.Keeper, log: o.Log, intents: known, onReload: o.OnReload, pass: o.Once, finished: make(chan struct{}),
+		listed: make(chan struct{}), orders: make(chan Termination, 4),
+		config: o.Config, loadedAt: time.Now(), consumers: map[string]*consumer{},
+	}
+	r.settings(o.Config)
+	for _, c := range o.Config.Consumers {
+		r.consumers[c.Name] = newConsumer(r, c)
+		r.order = append(r.order, c.Name)
+	}
+	return r, nil
+}
+
+// settings takes what is not a consumer's own.
+func (r *Runner) settings(cfg *config.Config) {
+	r.launch.Store(newLauncher(cfg))
+	now := time.Now()
+	retry := max(cfg.Daemon.Interval.Next(now).Sub(now), 100*time.Millisecond)
+	r.permits.configure(cfg.Daemon.StartRate, cfg.Daemon.Budget.Processes, min(retry, 5*time.Second))
+	r.memory.configure(cfg.Daemon.Budget.MemoryReserve)
+}
+
+func (r *Runner) launcher() *launcher { return r.launch.Load() }
+
+// Terminations tells of signals to the daemon.
+func (r *Runner) Terminations() <-chan Termination { return r.orders }
+
+// Run adopts what runs and then lives until ctx is done. It stops no consumer:
+// Shutdown does.
+func (r *Runner) Run(ctx context.Context) error {
+	if err := r.keeper.List(); err != nil {
+		return fmt.Errorf("ask the keeper what runs: %w", err)
+	}
+	select {
+	case <-r.listed:
+	case <-ctx.Done():
+		return nil
+	}
+	r.mu.Lock()
+	r.ctx = ctx
+	for _, c := range r.consumers {
+		r.loops.Go(func() { c.loop(ctx) })
+	}
+	cfg := r.config
+	r.board.apply(ctx, cfg, r.consumers, &r.loops)
+	r.mu.Unlock()
+	r.loops.Go(func() { r.sample(ctx) })
+	if r.pass {
+		r.loops.Go(func() { r.onePass(ctx) })
+	}
+	<-ctx.Done()
+	r.loops.Wait()
+	return nil
+}
+
+// Finished is closed when the one pass of Options.Once is over and nothing runs.
+func (r *Runner) Finished() <-chan struct{} { return r.finished }
+
+// onePass waits until every gate has been looked at and everything that was
+// started has ended.
+func (r *Runner) onePass(ctx context.Context) {
+	all := r.ordered()
+	targets, done := make([]target, len(all)), make([]chan struct{}, len(all))
+	for i, c := range all {
+		targets[i], done[i] = target{c: c}, make(chan struct{})
+		c.box.put(watcher{(*consumer).passed, done[i]})
+	}
+	if waitAll(ctx, targets, done) {
+		close(r.finished)
+	}
+}
+
+// Handle takes what the keeper reports. It never waits.
+func (r *Runner) Handle(m any) {
+	switch m := m.(type) {
+	case keeper.Started:
+		r.route(m.Slot, m)
+	case keeper.StartFailed:
+		r.route(m.Slot, m)
+	case keeper.Stopping:
+		r.route(m.Slot, m)
+	case keeper.Exited:
+		if !r.route(m.Slot, m) {
+			r.strayGone(m.Slot, m.Run)
+		}
+	case keeper.SlotInfo:
+		if !r.route(m.Slot, m) {
+			r.stray(m)
+		}
+	case keeper.ListEnd:
+		r.once.Do(func() { close(r.listed) })
+	case keeper.Terminate:
+		select {
+		case r.orders <- Termination{Now: m.Now}:
+		default: // it has been told often enough
+		}
+	case keeper.Reload:
+		if r.onReload != nil {
+			r.onReload()
+		}
+	}
+}
+
+func (r *Runner) route(key string, m any) bool {
+	name, _, ok := strings.Cut(key, "/")
+	if !ok {
+		return false
+	}
+	r.mu.Lock()
+	c := r.consumers[name]
+	r.mu.Unlock()
+	if c == nil {
+		return false
+	}
+	c.box.put(m)
+	return true
+}
+
+func slotNumber(key string) (int, bool) {
+	i := strings.LastIndexByte(key, '/')
+	n, err := strconv.Atoi(key[i+1:])
+	return n, i > 0 && err == nil && n >= 0 && n <= maxInstances
+}
+
+// stray ends what runs for a consumer that is no longer in the file, because
+// the file changed while no engine was there to see it.
+func (r *Runner) stray(m keeper.SlotInfo) {
+	if m.PID == 0 {
+		r.strayGone(m.Slot, m.Run)
+		return
+	}
+	r.log.Warn("stopping what is no longer in the file", "slot", m.Slot, "pid", m.PID)
+	stop := keeper.Stop{Signal: 15, Scope: "process", Grace: 30 * time.Second}
+	if err := r.keeper.Stop(keeper.StopRequest{Slot: m.Slot, Run: m.Run, Stop: stop}); err != nil {
+		r.log.Error("stop what is no longer in the file", "slot", m.Slot, "error", err)
+	}
+}
+
+func (r *Runner) strayGone(key string, run uint64) {
+	err := r.keeper.Ack(keeper.AckRequest{Slot: key, Run: run})
+	if err == nil {
+		err = r.keeper.Drop(keeper.DropRequest{Slot: key})
+	}
+	if err != nil {
+		r.log.Error("forget a slot that is no longer in the file", "slot", key, "error", err)
+	}
+}
+
+// Apply puts a new configuration into force: what did not change is not
+// touched. It must be called while Run runs.
+func (r *Runner) Apply(cfg *config.Config) {
+	if err := r.intents.forgetCounts(); err != nil {
+		r.log.Error("what was scaled by hand may come back after a crash", "error", err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.config, r.loadedAt, r.refused = cfg, time.Now(), ""
+	r.settings(cfg)
+	var order []string
+	for _, conf := range cfg.Consumers {
+		order = append(order, conf.Name)
+		if c := r.consumers[conf.Name]; c != nil {
+			c.box.put(configured{conf})
+			continue
+		}
+		c := newConsumer(r, conf)
+		r.consumers[conf.Name] = c
+		r.loops.Go(func() { c.loop(r.ctx) })
+	}
+	for _, name := range r.order {
+		if c := r.consumers[name]; c != nil && !slices.Contains(order, name) {
+			c.box.put(gone{})
+			order = append(order, name) // shown until it has ended
+		}
+	}
+	r.order = order
+	r.board.apply(r.ctx, cfg, r.consumers, &r.loops)
+}
+
+// Refuse records why a newer file is not in force.
+func (r *Runner) Refuse(why string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.refused = why
+}
+
+// forget ends a removed consumer, unless a reload has brought it back.
+func (r *Runner) forget(c *consumer) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(c.box.wake) > 0 {
+		return false
+	}
+	delete(r.consumers, c.name)
+	r.order = slices.DeleteFunc(r.order, func(n string) bool { return n == c.name })
+	return true
+}
+
+// ordered lists the consumers in the order of the file.
+func (r *Runner) ordered() []*consumer {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	list := make([]*consumer, 0, len(r.order))
+	for _, name := range r.order {
+		if c := r.consumers[name]; c != nil {
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
+// Config returns the configuration in force, when it was loaded, and why a
+// newer one was refused ("" = it was not).
+func (r *Runner) Config() (cfg *config.Config, loaded time.Time, refused string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.config, r.loadedAt, r.refused
+}
+
+// Stopping says whether everything is being stopped.
+func (r *Runner) Stopping() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.stopping
+}
+
+// Shutdown stops every consumer and returns when all are gone, with what became
+// of each. With now, or when it is called again with now, the graces are given
+// up. Nothing starts any more, whatever ctx does.
+func (r *Runner) Shutdown(ctx context.Context, now bool) Reply {
+	r.mu.Lock()
+	r.stopping = true
+	r.mu.Unlock()
+	all := r.ordered()
+	targets := make([]target, len(all))
+	before := make([][]run, len(all))
+	done := make([]chan struct{}, len(all))
+	for i, c := range all {
+		targets[i], done[i] = target{c: c}, make(chan struct{})
+		r.query(c, func(c *consumer) {
+			for _, u := range c.units {
+				if u.state.Phase.Alive() {
+					before[i] = append(before[i], run{u.n, u.state.Run})
+				}
+			}
+		})
+		c.box.put(leave{now})
+		c.box.put(watcher{(*consumer).empty, done[i]})
+	}
+	reply := Reply{Consumers: names(targets), TimedOut: !waitAll(ctx, targets, done)}
+	for i, t := range targets {
+		for _, o := range r.outcomes(t, before[i]) {
+			if o.Exit != nil && o.Exit.Step == "kill" {
+				reply.Killed++
+			}
+			reply.Outcomes = append(reply.Outcomes, o)
+		}
+	}
+	return reply
+}

@@ -1,0 +1,146 @@
+package runner
+
+import (
+	"encoding/json"
+	"time"
+
+	"qsuper/config"
+	"qsuper/plan"
+	"qsuper/slot"
+)
+
+// keepExits is how many exits of a slot are remembered.
+const keepExits = 10
+
+// unit is one slot with what its owner remembers about it.
+type unit struct {
+	n       int
+	key     string
+	state   slot.State
+	ticket  ticket
+	stopped string            // who stopped just this slot
+	exits   []slot.ExitRecord // newest last
+	finger  string            // configuration that the running process was started with
+	usage   usage
+}
+
+// usage is the latest look at the processes of a slot.
+type usage struct {
+	at    time.Time
+	rss   int64         // bytes, whole tree
+	cpu   time.Duration // used so far, whole tree
+	share float64       // of one processor, between the last two looks
+	quiet time.Time     // since when it has used next to none
+}
+
+// busyShare is the use of a processor above which a process is taken to work.
+const busyShare = 0.005
+
+// seen records a new look at the processes.
+func (u *unit) seen(now time.Time, rss int64, cpu time.Duration) {
+	prev := u.usage
+	u.usage = usage{at: now, rss: rss, cpu: cpu}
+	if prev.at.IsZero() || cpu < prev.cpu || !now.After(prev.at) {
+		return
+	}
+	u.usage.share = float64(cpu-prev.cpu) / float64(now.Sub(prev.at))
+	if u.usage.share < busyShare {
+		u.usage.quiet = prev.quiet
+		if prev.quiet.IsZero() {
+			u.usage.quiet = prev.at
+		}
+	}
+}
+
+func (u *unit) view() plan.Slot {
+	return plan.Slot{State: u.state, Stopped: u.stopped, Quiet: u.usage.quiet}
+}
+
+func (u *unit) remember(e slot.ExitRecord) {
+	if len(u.exits) == keepExits {
+		copy(u.exits, u.exits[1:])
+		u.exits = u.exits[:keepExits-1]
+	}
+	u.exits = append(u.exits, e)
+}
+
+// memo is what the keeper remembers of a slot for the next engine.
+type memo struct {
+	Finger   string            `json:"f,omitempty"`
+	Failures int               `json:"n,omitempty"`
+	Quick    int               `json:"q,omitempty"`
+	Final    slot.Reason       `json:"h"` // why it was halted for good
+	Due      time.Time         `json:"d"` // end of a backoff
+	Why      slot.Reason       `json:"w"` // reason for the backoff, or for the stop under way
+	Exits    []slot.ExitRecord `json:"x,omitempty"`
+}
+
+func (u *unit) memo() []byte {
+	m := memo{Finger: u.finger, Failures: u.state.Failures, Quick: u.state.Quick, Exits: u.exits}
+	switch {
+	case u.state.Final:
+		m.Final = u.state.Reason
+	case u.state.Phase == slot.Waiting || u.state.Phase == slot.Draining || u.state.Phase == slot.Killing:
+		m.Due, m.Why = u.state.Deadline, u.state.Reason
+	}
+	raw, err := json.Marshal(m)
+	if err != nil {
+		return nil // nothing in it can fail to encode
+	}
+	return raw
+}
+
+// recall puts a memo of an earlier engine into a fresh slot.
+func (u *unit) recall(raw []byte) {
+	var m memo
+	if len(raw) == 0 || json.Unmarshal(raw, &m) != nil {
+		return
+	}
+	u.finger, u.exits = m.Finger, m.Exits
+	u.state.Failures, u.state.Quick = m.Failures, m.Quick
+	if n := len(m.Exits); n > 0 {
+		u.state.Last = m.Exits[n-1]
+		u.state.Run = u.state.Last.Run
+	}
+	switch {
+	case m.Final.Code != "":
+		u.state.Phase, u.state.Final, u.state.Reason = slot.Halted, true, m.Final
+	case m.Why.Code != "":
+		u.state.Phase, u.state.Reason, u.state.Deadline = slot.Waiting, m.Why, m.Due
+	}
+}
+
+func policy(c *config.Consumer) slot.Policy {
+	restart := map[config.Restart]slot.Restart{
+		config.RestartAlways: slot.Always, config.RestartUnexpected: slot.Unexpected, config.RestartNever: slot.Never,
+	}
+	return slot.Policy{
+		Restart: restart[c.Restart], Clean: c.Exit.Clean, EmptyCodes: c.Exit.Empty, Permanent: c.Exit.Permanent,
+		Initial: c.Backoff.Initial, Factor: c.Backoff.Factor, Max: c.Backoff.Max, Jitter: c.Backoff.Jitter,
+		ResetAfter: c.Backoff.ResetAfter, MinUptime: c.Backoff.MinUptime,
+		TimeLimit: c.TimeLimit, Spread: spread, Grace: c.Stop.Grace,
+	}
+}
+
+// spread is the share of time_limit by which instances differ.
+const spread = 0.1
+
+func program(c *config.Consumer, count *int) plan.Program {
+	p := plan.Program{
+		Name: c.Name, Min: c.Instances.Min, Max: c.Instances.Max, PerInstance: c.Instances.PerInstance,
+		Cooldown: c.Instances.Cooldown, OnMessages: c.Spawn == config.SpawnOnMessages, IdleTimeout: c.IdleTimeout,
+	}
+	if c.Instances.Min == c.Instances.Max {
+		p.PerInstance = 0
+	}
+	if c.Queue != nil {
+		p.Queue = c.Queue.Name + " on " + c.Queue.Connection
+	}
+	if c.Active != nil {
+		p.Window = c.Active
+	}
+	if count != nil {
+		p.Min, p.Max, p.PerInstance = *count, *count, 0
+	}
+	return p
+}
