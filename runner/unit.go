@@ -61,6 +61,7 @@ func (u *unit) remember(e slot.ExitRecord) {
 		copy(u.exits, u.exits[1:])
 		u.exits = u.exits[:keepExits-1]
 	}
+	e.Detail, e.Note = clip(e.Detail), clip(e.Note)
 	u.exits = append(u.exits, e)
 }
 
@@ -143,4 +144,13 @@ func program(c *config.Consumer, count *int) plan.Program {
 		p.Min, p.Max, p.PerInstance = *count, *count, 0
 	}
 	return p
+}
+
+// clip keeps memos within what the keeper takes.
+func clip(text string) string {
+	const most = 200
+	if len(text) > most {
+		return text[:most] + "…"
+	}
+	return text
 }

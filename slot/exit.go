@@ -27,7 +27,7 @@ func exited(p Policy, s State, now time.Time, e ExitInfo) (State, Effect) {
 	class := classify(p, e, asked, cause)
 	s.Last = ExitRecord{
 		Run: s.Run, Code: e.Code, Signal: e.Signal, Class: class, Step: e.Step,
-		Cause: cause, At: e.At, Ran: e.Ran, Detail: describe(e, class),
+		Cause: cause, At: e.At, Ran: e.Ran, Detail: describe(e, class), Note: remark(e, class),
 	}
 	quick := e.Ran < p.MinUptime
 	switch {
@@ -174,14 +174,26 @@ func describe(e ExitInfo, class Class) string {
 	case text != "":
 	case e.Unknown:
 		text = "ended, status unknown"
-	case e.Signal == int(syscall.SIGKILL) && class == ClassCrashed:
-		text = "killed by SIGKILL, not by qsuper (out of memory?)"
 	case e.Signal != 0:
 		text = "killed by " + signalName(e.Signal)
+		if note := remark(e, class); note != "" {
+			text += ", " + note
+		}
 	default:
 		text = fmt.Sprintf("exit %d", e.Code)
 	}
 	return fmt.Sprintf("%s after %s", text, round(e.Ran))
+}
+
+// remark is what neither code nor signal tell.
+func remark(e ExitInfo, class Class) string {
+	switch {
+	case e.ExecError != "":
+		return e.ExecError
+	case e.Signal == int(syscall.SIGKILL) && class == ClassCrashed:
+		return "not by qsuper (out of memory?)"
+	}
+	return e.Detail
 }
 
 func round(d time.Duration) time.Duration {
