@@ -43,7 +43,7 @@ func Summarize(p Program, r Result, slots []Slot, now time.Time) Summary {
 		s.Healthy = false
 		s.Reason = c.failing.Reason
 		if c.failing.Phase == slot.Running {
-			s.Reason = slot.Reason{Code: slot.Backoff, Text: fmt.Sprintf("crashed %d times in a row, last: %s", c.failing.Failures, c.failing.Last.Detail)}
+			s.Reason = slot.Reason{Code: slot.Backoff, Text: fmt.Sprintf("crashed %d times in a row, last: %s", c.failing.Failures, c.failing.Last.Detail())}
 		}
 	case s.State == Held && c.final != nil:
 		s.Healthy = c.final.Reason.Code == slot.Ended && !c.final.Last.Class.Failed()

@@ -186,6 +186,10 @@ func (c *consumer) settle(now time.Time) time.Time {
 			}
 			c.step(u, now, slot.Tick{})
 		}
+		if u.unacked != 0 {
+			c.send(c.r.keeper.Ack(keeper.AckRequest{Slot: u.key, Run: u.unacked, Memo: u.memo()}))
+			u.unacked = 0
+		}
 	}
 	c.shrink()
 	next := c.proceed(now)
@@ -289,6 +293,7 @@ func (c *consumer) spawn(u *unit, now time.Time) {
 		return
 	}
 	u.finger, u.usage = c.cfg.Fingerprint(), usage{}
+	u.unacked = 0
 	c.send(c.r.keeper.Start(keeper.StartRequest{Slot: u.key, Run: u.state.Run, Spec: spec, Memo: u.memo()}))
 }
 
@@ -330,7 +335,7 @@ func (c *consumer) exited(u *unit, e keeper.Exited, now time.Time) {
 	if u.state.Last.Class.Failed() {
 		c.crashes++
 	}
-	c.send(c.r.keeper.Ack(keeper.AckRequest{Slot: u.key, Run: e.Run, Memo: u.memo()}))
+	u.unacked = e.Run // acknowledged by the next start, or at the end of this batch
 	if c.prog.OnMessages && u.state.Want != slot.Up {
 		c.replan = true // a place may have become free for a slot that waits
 	}

@@ -18,6 +18,7 @@ type unit struct {
 	key     string
 	state   slot.State
 	ticket  ticket
+	unacked uint64            // run whose exit the keeper has not been told to forget; 0 = none
 	stopped string            // who stopped just this slot
 	exits   []slot.ExitRecord // newest last
 	finger  string            // configuration that the running process was started with
@@ -61,28 +62,46 @@ func (u *unit) remember(e slot.ExitRecord) {
 		copy(u.exits, u.exits[1:])
 		u.exits = u.exits[:keepExits-1]
 	}
-	e.Detail, e.Note = clip(e.Detail), clip(e.Note)
+	e.Note = clip(e.Note)
 	u.exits = append(u.exits, e)
 }
 
-// memo is what the keeper remembers of a slot for the next engine.
+// memo is what the keeper remembers of a slot for the next engine. It travels
+// with every start and is written for that: short keys, nothing that follows
+// from something else.
 type memo struct {
-	Finger   string            `json:"f,omitempty"`
-	Failures int               `json:"n,omitempty"`
-	Quick    int               `json:"q,omitempty"`
-	Final    slot.Reason       `json:"h"` // why it was halted for good
-	Due      time.Time         `json:"d"` // end of a backoff
-	Why      slot.Reason       `json:"w"` // reason for the backoff, or for the stop under way
-	Exits    []slot.ExitRecord `json:"x,omitempty"`
+	Finger   string     `json:"f,omitempty"`
+	Failures int        `json:"n,omitempty"`
+	Quick    int        `json:"q,omitempty"`
+	Final    bool       `json:"h,omitempty"` // halted for good, because of Why
+	Why      slot.Code  `json:"w,omitempty"` // reason for a wait, or for a stop under way
+	Text     string     `json:"t,omitempty"` // likewise
+	Due      int64      `json:"d,omitempty"` // end of the wait, Unix ms
+	Exits    []memoExit `json:"x,omitempty"`
+}
+
+type memoExit struct {
+	Run    uint64     `json:"r"`
+	Code   int        `json:"c,omitempty"`
+	Signal int        `json:"s,omitempty"`
+	Class  slot.Class `json:"k"`
+	Step   string     `json:"t,omitempty"`
+	Cause  slot.Code  `json:"u,omitempty"`
+	At     int64      `json:"a"` // Unix ms
+	Ran    int64      `json:"d"` // ns
+	Note   string     `json:"n,omitempty"`
 }
 
 func (u *unit) memo() []byte {
-	m := memo{Finger: u.finger, Failures: u.state.Failures, Quick: u.state.Quick, Exits: u.exits}
-	switch {
-	case u.state.Final:
-		m.Final = u.state.Reason
-	case u.state.Phase == slot.Waiting || u.state.Phase == slot.Draining || u.state.Phase == slot.Killing:
-		m.Due, m.Why = u.state.Deadline, u.state.Reason
+	m := memo{Finger: u.finger, Failures: u.state.Failures, Quick: u.state.Quick, Exits: make([]memoExit, len(u.exits))}
+	for i, e := range u.exits {
+		m.Exits[i] = memoExit{e.Run, e.Code, e.Signal, e.Class, e.Step, e.Cause, e.At.UnixMilli(), int64(e.Ran), e.Note}
+	}
+	switch s := &u.state; {
+	case s.Final:
+		m.Final, m.Why, m.Text = true, s.Reason.Code, s.Reason.Text
+	case s.Phase == slot.Waiting && !s.Deadline.IsZero():
+		m.Why, m.Text, m.Due = s.Reason.Code, s.Reason.Text, s.Deadline.UnixMilli()
 	}
 	raw, err := json.Marshal(m)
 	if err != nil {
@@ -97,17 +116,24 @@ func (u *unit) recall(raw []byte) {
 	if len(raw) == 0 || json.Unmarshal(raw, &m) != nil {
 		return
 	}
-	u.finger, u.exits = m.Finger, m.Exits
+	u.finger = m.Finger
 	u.state.Failures, u.state.Quick = m.Failures, m.Quick
-	if n := len(m.Exits); n > 0 {
-		u.state.Last = m.Exits[n-1]
+	for _, e := range m.Exits {
+		u.remember(slot.ExitRecord{
+			Run: e.Run, Code: e.Code, Signal: e.Signal, Class: e.Class, Step: e.Step, Cause: e.Cause,
+			At: time.UnixMilli(e.At), Ran: time.Duration(e.Ran), Note: e.Note,
+		})
+	}
+	if n := len(u.exits); n > 0 {
+		u.state.Last = u.exits[n-1]
 		u.state.Run = u.state.Last.Run
 	}
+	why := slot.Reason{Code: m.Why, Text: m.Text}
 	switch {
-	case m.Final.Code != "":
-		u.state.Phase, u.state.Final, u.state.Reason = slot.Halted, true, m.Final
-	case m.Why.Code != "":
-		u.state.Phase, u.state.Reason, u.state.Deadline = slot.Waiting, m.Why, m.Due
+	case m.Final:
+		u.state.Phase, u.state.Final, u.state.Reason = slot.Halted, true, why
+	case m.Due != 0:
+		u.state.Phase, u.state.Reason, u.state.Deadline = slot.Waiting, why, time.UnixMilli(m.Due)
 	}
 }
 

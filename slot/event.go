@@ -86,7 +86,6 @@ type ExitInfo struct {
 	Ran       time.Duration
 	Work      Work
 	ExecError string // it never became the program
-	Detail    string
 }
 
 // Work says what the queue tells about a run: did it do anything?

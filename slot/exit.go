@@ -5,6 +5,7 @@ import (
 	"hash/fnv"
 	"math"
 	"slices"
+	"strconv"
 	"syscall"
 	"time"
 )
@@ -27,7 +28,7 @@ func exited(p Policy, s State, now time.Time, e ExitInfo) (State, Effect) {
 	class := classify(p, e, asked, cause)
 	s.Last = ExitRecord{
 		Run: s.Run, Code: e.Code, Signal: e.Signal, Class: class, Step: e.Step,
-		Cause: cause, At: e.At, Ran: e.Ran, Detail: describe(e, class), Note: remark(e, class),
+		Cause: cause, At: e.At, Ran: e.Ran, Note: remark(e, class),
 	}
 	quick := e.Ran < p.MinUptime
 	switch {
@@ -37,7 +38,7 @@ func exited(p Policy, s State, now time.Time, e ExitInfo) (State, Effect) {
 		return final(s, now, Permanent), Release
 	case class == ClassStopped:
 		s.Failures, s.Quick = 0, 0
-		return enter(s, Waiting, now, Reason{Exit, s.Last.Detail}), Release
+		return enter(s, Waiting, now, Reason{Exit, s.Last.Detail()}), Release
 	case class == ClassUnknown && quick:
 		return failed(p, s, now, e), Release
 	case p.Restart != Always && class != ClassRecycled && class != ClassUnknown:
@@ -99,7 +100,7 @@ func failed(p Policy, s State, now time.Time, e ExitInfo) State {
 		return final(s, now, Ended)
 	}
 	d := delay(p, s, s.Failures)
-	s = enter(s, Waiting, now, Reason{Backoff, s.Last.Detail + tries(s.Failures)})
+	s = enter(s, Waiting, now, Reason{Backoff, s.Last.Detail() + tries(s.Failures)})
 	s.Deadline = now.Add(d)
 	return s
 }
@@ -116,13 +117,13 @@ func tries(n int) string {
 func clean(p Policy, s State, now time.Time, e ExitInfo, idle bool) State {
 	if !idle {
 		s.Quick = 0
-		return enter(s, Waiting, now, Reason{Exit, s.Last.Detail})
+		return enter(s, Waiting, now, Reason{Exit, s.Last.Detail()})
 	}
 	s.Quick++
 	if s.Quick < 2 {
-		return enter(s, Waiting, now, Reason{Exit, s.Last.Detail})
+		return enter(s, Waiting, now, Reason{Exit, s.Last.Detail()})
 	}
-	text := fmt.Sprintf("%s, %d times in a row without work", s.Last.Detail, s.Quick)
+	text := fmt.Sprintf("%s, %d times in a row without work", s.Last.Detail(), s.Quick)
 	if s.Quick >= spinning {
 		text = "spinning: " + text
 	}
@@ -137,7 +138,7 @@ func clean(p Policy, s State, now time.Time, e ExitInfo, idle bool) State {
 
 func final(s State, now time.Time, why Code) State {
 	s.Final = true
-	return enter(s, Halted, now, Reason{why, s.Last.Detail})
+	return enter(s, Halted, now, Reason{why, s.Last.Detail()})
 }
 
 // delay is initial·factor^(n-1), at most max, of which the jitter's share is
@@ -165,24 +166,23 @@ func share(key string, run uint64) float64 {
 	return float64(x>>11) / (1 << 53)
 }
 
-// describe puts an exit into words.
-func describe(e ExitInfo, class Class) string {
-	text := e.Detail
+// Detail puts an exit into words, such as "exit 1 after 3.2s".
+func (e ExitRecord) Detail() string {
+	var text string
 	switch {
-	case e.ExecError != "":
-		return e.ExecError
-	case text != "":
-	case e.Unknown:
-		text = "ended, status unknown"
+	case e.Class == ClassMisconfigured && e.Note != "":
+		return e.Note
 	case e.Signal != 0:
 		text = "killed by " + signalName(e.Signal)
-		if note := remark(e, class); note != "" {
-			text += ", " + note
-		}
+	case e.Code < 0:
+		text = "ended, status unknown"
 	default:
-		text = fmt.Sprintf("exit %d", e.Code)
+		text = "exit " + strconv.Itoa(e.Code)
 	}
-	return fmt.Sprintf("%s after %s", text, round(e.Ran))
+	if e.Note != "" {
+		text += ", " + e.Note
+	}
+	return text + " after " + round(e.Ran).String()
 }
 
 // remark is what neither code nor signal tell.
@@ -193,7 +193,7 @@ func remark(e ExitInfo, class Class) string {
 	case e.Signal == int(syscall.SIGKILL) && class == ClassCrashed:
 		return "not by qsuper (out of memory?)"
 	}
-	return e.Detail
+	return ""
 }
 
 func round(d time.Duration) time.Duration {

@@ -69,7 +69,6 @@ type ExitRecord struct {
 	Cause  Code   // why it had been asked to end, if it had
 	At     time.Time
 	Ran    time.Duration
-	Detail string // in words, e.g. "exit 1 after 3.2s"
 	Note   string // what code and signal do not say, e.g. "no such file: /srv/app/php"
 }
 

@@ -178,7 +178,7 @@ func gatesOf(list []plan.Gate) []control.Gate {
 func slotGates(s slot.State) []control.Gate {
 	backoff := control.Gate{Name: "backoff", State: string(plan.Open), Evidence: "no failures"}
 	if s.Failures > 0 {
-		backoff.Evidence = fmt.Sprintf("%d failures in a row, last: %s", s.Failures, s.Last.Detail)
+		backoff.Evidence = fmt.Sprintf("%d failures in a row, last: %s", s.Failures, s.Last.Detail())
 	}
 	if s.Reason.Code == slot.Backoff || s.Reason.Code == slot.Paced || s.Reason.Code == slot.Host {
 		backoff.State = string(plan.Closed)

@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -26,6 +28,7 @@ var update = flag.Bool("update", false, "write golden files")
 // TestMain lets the test binary be qsuper itself in scripts, and a daemon with
 // a made-up fleet to look at by hand: fakedaemon SOCKET SCENARIO.
 func TestMain(m *testing.M) {
+	time.Local = time.UTC // golden files are the same everywhere
 	testscript.Main(m, map[string]func(){
 		"qsuper":     main,
 		"fakedaemon": fakeDaemonMain,
@@ -57,6 +60,7 @@ type fakeDaemon struct {
 	reload   control.ReloadReply
 	events   []control.Event
 	logs     []control.LogLine
+	cuts     int    // so many streams break before they end; guarded by mu
 	end      func() // ends the server after a shutdown
 }
 
@@ -94,7 +98,17 @@ func (f *fakeDaemon) Status(q control.StatusQuery) (control.Status, error) {
 		}
 		st.Consumers = append(st.Consumers, c)
 	}
-	return st, nil
+	return clone(st)
+}
+
+// clone is a snapshot that later changes do not reach.
+func clone(st control.Status) (control.Status, error) {
+	var copied control.Status
+	text, err := json.Marshal(st)
+	if err == nil {
+		err = json.Unmarshal(text, &copied)
+	}
+	return copied, err
 }
 
 func (f *fakeDaemon) has(name string) bool {
@@ -146,18 +160,25 @@ func (f *fakeDaemon) Shutdown(ctx context.Context, s control.Shutdown) (control.
 func (f *fakeDaemon) Reload(context.Context) (control.ReloadReply, error) { return f.reload, nil }
 
 func (f *fakeDaemon) Events(ctx context.Context, n int, follow bool, _ []string, emit func(control.Event) error) error {
-	return emitAll(ctx, n, follow, f.events, emit)
+	return emitAll(ctx, f, n, follow, f.events, emit)
 }
 
 func (f *fakeDaemon) Logs(ctx context.Context, n int, follow bool, _ []string, emit func(control.LogLine) error) error {
-	return emitAll(ctx, n, follow, f.logs, emit)
+	return emitAll(ctx, f, n, follow, f.logs, emit)
 }
 
-func emitAll[T any](ctx context.Context, n int, follow bool, all []T, emit func(T) error) error {
+func emitAll[T any](ctx context.Context, f *fakeDaemon, n int, follow bool, all []T, emit func(T) error) error {
 	for _, v := range all[max(0, len(all)-n):] {
 		if err := emit(v); err != nil {
 			return err
 		}
+	}
+	f.mu.Lock()
+	cut := f.cuts > 0
+	f.cuts--
+	f.mu.Unlock()
+	if cut {
+		return errors.New("the engine died")
 	}
 	if follow {
 		<-ctx.Done()

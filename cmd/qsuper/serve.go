@@ -199,7 +199,7 @@ func (e *engine) tell(r runner.Reply) {
 		}
 		n++
 		if o.Exit.Step == "kill" || o.Exit.Class == slot.ClassOOM {
-			e.log.Warn("had to be killed", "consumer", o.Consumer, "slot", o.Slot, "exit", o.Exit.Detail)
+			e.log.Warn("had to be killed", "consumer", o.Consumer, "slot", o.Slot, "exit", o.Exit.Detail())
 		}
 	}
 	e.log.Info("everything has stopped", "instances", n, "killed", r.Killed)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -14,6 +15,7 @@ type statusOptions struct {
 	names   []string
 	verbose bool
 	watch   bool
+	every   time.Duration // of watch
 }
 
 func (o *statusOptions) addFlags(f *pflag.FlagSet) {
@@ -22,7 +24,7 @@ func (o *statusOptions) addFlags(f *pflag.FlagSet) {
 }
 
 func newStatusCmd(a *app) *cobra.Command {
-	var o statusOptions
+	o := statusOptions{every: watchEvery}
 	cmd := &cobra.Command{
 		Use:               "status [NAME…]",
 		Short:             "What runs, how much waits, and why something does not run",

@@ -43,7 +43,7 @@ func runWatch(ctx context.Context, c *control.Client, o statusOptions, out *scre
 	} else {
 		show = printChanges(out, o, now)
 	}
-	tick := time.NewTicker(watchEvery)
+	tick := time.NewTicker(o.every)
 	defer tick.Stop()
 	for {
 		st, err := c.Status(ctx, o.query(out))
