@@ -229,13 +229,17 @@ func (r *Runner) strayGone(key string, run uint64) {
 }
 
 // Apply puts a new configuration into force: what did not change is not
-// touched. It must be called while Run runs.
+// touched. It must be called while Run runs. While everything is being stopped
+// it does nothing.
 func (r *Runner) Apply(cfg *config.Config) {
 	if err := r.intents.forgetCounts(); err != nil {
 		r.log.Error("what was scaled by hand may come back after a crash", "error", err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.stopping {
+		return
+	}
 	r.config, r.loadedAt, r.refused = cfg, time.Now(), ""
 	r.settings(cfg)
 	var order []string

@@ -237,7 +237,7 @@ func adopt(p Policy, s State, now time.Time, e Adopt) (State, Effect) {
 	}
 	s.PID, s.Started, s.Adopted, s.Final = e.PID, e.Started, true, false
 	if s.Phase == Running {
-		s.Deadline = limitAt(p, s)
+		s.Since, s.Deadline = e.Started, limitAt(p, s)
 	}
 	return s, None
 }
