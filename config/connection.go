@@ -46,6 +46,9 @@ func (l *loader) connection(c *Connection, n *kind.Node, path string) {
 		l.add(n, path, "type is missing").Hint = "one of " + strings.Join(typeNames(), ", ")
 		return
 	}
+	if typ.Value.Bad {
+		return
+	}
 	c.Type = typ.Value.Value
 	if _, ok := health.Lookup(c.Type); !ok && slices.Contains(laterTypes, c.Type) {
 		l.add(typ.Value, path+".type", "connection type %s is not supported yet", c.Type).Hint = "use one of " + strings.Join(typeNames(), ", ")

@@ -28,12 +28,20 @@ type check struct {
 // bad reports whether a problem is known at or below a key, so that nothing
 // more is said about it.
 func (c *check) bad(key string) bool {
-	return slices.ContainsFunc(c.l.decoder.Problems[c.from:], func(p Problem) bool { return under(p.Path, c.path+"."+key) })
+	here := func(p Problem) bool { return under(p.Path, c.path+"."+key) }
+	return slices.ContainsFunc(c.l.decoder.Problems[c.from:], here) || slices.ContainsFunc(c.l.unfilled, here)
+}
+
+// inherited reports whether an entry comes from `defaults`, where a key may suit
+// only some consumers.
+func (c *check) inherited(e *kind.Entry) bool {
+	d := c.l.defaults.Get(e.Key.Value)
+	return d != nil && d.Value == e.Value
 }
 
 // addConsumers reads one `consumers` section; nil when it was not written.
 // named holds the consumers of the files before.
-func (l *loader) addConsumers(section, defaults *kind.Node, named map[string]*kind.Node) {
+func (l *loader) addConsumers(section *kind.Node, named map[string]*kind.Node) {
 	if section == nil {
 		return
 	}
@@ -55,7 +63,7 @@ func (l *loader) addConsumers(section, defaults *kind.Node, named map[string]*ki
 			}
 			continue
 		}
-		l.cfg.Consumers = append(l.cfg.Consumers, l.consumer(e.Key, withDefaults(e.Value, defaults), path))
+		l.cfg.Consumers = append(l.cfg.Consumers, l.consumer(e.Key, withDefaults(e.Value, l.defaults), path))
 	}
 }
 
@@ -136,7 +144,7 @@ func (c *check) scaling() {
 	case i.Min == 0 && i.Max > 0 && c.Spawn == SpawnAlways:
 		c.l.add(instances, c.path+".instances", "spawn: always keeps instances up while the queue is empty, but min is 0").Hint = "write min: 1, or spawn: on_messages"
 	}
-	if e := c.node.Get("idle_timeout"); e != nil && c.Spawn == SpawnAlways && c.IdleTimeout > 0 {
+	if e := c.node.Get("idle_timeout"); e != nil && c.Spawn == SpawnAlways && c.IdleTimeout > 0 && !c.inherited(e) {
 		c.l.warnings.Add(e.Value, c.path+".idle_timeout", "has no effect with spawn: always")
 	}
 	before := c.l.instances
@@ -181,7 +189,9 @@ func (c *check) program() {
 		c.Preset = presetName(at)
 		c.Command = c.preset.command(c.Consumer)
 	}
-	if c.Stop.Command != nil && !c.bad("stop.command") && (len(c.Stop.Command) == 0 || c.Stop.Command[0] == "") {
+	if len(c.Stop.Command) == 0 {
+		c.Stop.Command = nil
+	} else if c.Stop.Command[0] == "" && !c.bad("stop.command") {
 		c.l.add(place(c.node, "stop", "command"), c.path+".stop.command", "must not be empty")
 	}
 	if c.Shell != "" && c.Stop.Scope == "process" && compound.MatchString(c.Shell) && !lastExec.MatchString(c.Shell) {

@@ -37,12 +37,12 @@ func newConsumer(name string) *Consumer {
 
 // checkDefaults reads `defaults` as if it were a consumer, so that its mistakes
 // are reported once and at their own path, even when there is no consumer.
-func (l *loader) checkDefaults(n *kind.Node) {
-	if n == nil {
+func (l *loader) checkDefaults() {
+	if l.defaults == nil {
 		return
 	}
 	var keys consumerKeys
-	l.decoder.Decode(n, "defaults", newConsumer("defaults"), &keys)
+	l.decoder.Decode(l.defaults, "defaults", newConsumer("defaults"), &keys)
 }
 
 // The keys that say what to run. A consumer that gives one of them means it

@@ -120,6 +120,9 @@ func checkProgram(name, dir, path string, who *identity) error {
 		if !filepath.IsAbs(name) {
 			name = filepath.Join(dir, name)
 		}
+		if full, err := filepath.Abs(name); err == nil { // without dir: from where the daemon is started
+			name = full
+		}
 		return executable(name, who)
 	}
 	for _, folder := range filepath.SplitList(path) {

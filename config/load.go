@@ -76,7 +76,9 @@ type loader struct {
 	warnings    kind.Problems
 	cfg         *Config
 	connections map[string]*Connection
-	instances   int // over all consumers
+	defaults    *kind.Node // the section; nil when it was not written
+	unfilled    []Problem  // problems from before decoding: values that are not there to be judged
+	instances   int        // over all consumers
 }
 
 func (l *loader) add(n *kind.Node, path, format string, args ...any) *Problem {
@@ -160,10 +162,11 @@ func (l *loader) main(path string) {
 	}
 	slices.Sort(l.cfg.EnvUsed)
 	l.cfg.EnvUsed = slices.Compact(l.cfg.EnvUsed)
-	l.checkDefaults(keys.Defaults.node)
+	l.defaults = keys.Defaults.node
+	l.checkDefaults()
 	first := map[string]*kind.Node{}
 	for _, p := range parts {
-		l.addConsumers(p.Consumers.node, keys.Defaults.node, first)
+		l.addConsumers(p.Consumers.node, first)
 	}
 }
 
@@ -209,6 +212,7 @@ func (l *loader) read(path string, at *kind.Node, key string) *kind.Node {
 		problems.Add(&kind.Node{File: path, Line: 1}, "", "file is empty").Hint = "a file without consumers says consumers: {}"
 	}
 	l.decoder.Problems = append(l.decoder.Problems, problems...)
+	l.unfilled = append(l.unfilled, problems...)
 	return root
 }
 
@@ -274,8 +278,8 @@ func (l *loader) includes(path string, e *kind.Entry) []included {
 	}
 	var files []included
 	for i, item := range e.Value.Items {
-		if item.Shape != kind.Scalar || item.Value == "" {
-			continue // the decoder has said so
+		if item.Shape != kind.Scalar || item.Value == "" || item.Bad {
+			continue // the decoder or the parser has said so
 		}
 		key := fmt.Sprintf("include[%d]", i)
 		name := item.Value

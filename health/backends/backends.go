@@ -35,6 +35,9 @@ func newLifetime() lifetime {
 // during returns a context that is done when ctx is or the lifetime ends.
 func (l lifetime) during(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
+	if l.ctx.Err() != nil { // at once: what AfterFunc runs comes a little later
+		cancel(errClosed)
+	}
 	stop := context.AfterFunc(l.ctx, func() { cancel(errClosed) })
 	return ctx, func() { stop(); cancel(nil) }
 }

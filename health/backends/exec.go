@@ -70,8 +70,7 @@ func openExec(c execConfig) (health.Conn, error) { return &program{c.Command, ne
 // ({queue} is in its arguments) only has to exist and be executable.
 func (p *program) Ping(ctx context.Context) error {
 	if strings.Contains(strings.Join(p.command, " "), "{queue}") {
-		_, err := exec.LookPath(p.command[0])
-		return err
+		return p.exists()
 	}
 	_, err := p.run(ctx, "")
 	return err
@@ -105,6 +104,9 @@ func (p *program) Measure(ctx context.Context, queues []health.Queue) ([]health.
 }
 
 func (p *program) exists() error {
+	if p.life.ctx.Err() != nil {
+		return errClosed
+	}
 	_, err := exec.LookPath(p.command[0])
 	return err
 }

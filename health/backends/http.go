@@ -120,12 +120,13 @@ func httpClient(settings kind.TLS, parallel int) *http.Client {
 
 func (w *web) Secrets() []string { return w.password.Secrets() }
 
-// Ping wants the expected status from url itself.
+// Ping wants the expected status from url itself; what else it answers is not
+// looked at.
 func (w *web) Ping(ctx context.Context) error {
 	ctx, cancel := w.life.during(ctx)
 	defer cancel()
 	status, _, err := w.get(ctx, w.base)
-	if err != nil {
+	if status == 0 {
 		return err
 	}
 	if status != w.expect {
@@ -226,8 +227,8 @@ func (w *web) get(ctx context.Context, u *url.URL) (status int, body string, err
 	return fetch(w.client, req, httpMaxBody)
 }
 
-// fetch sends a request and reads its answer, at most limit bytes of it. Errors
-// do not show the URL.
+// fetch sends a request and reads its answer, at most limit bytes of it. The
+// status is 0 when none came. Errors do not show the URL.
 func fetch(client *http.Client, req *http.Request, limit int64) (status int, body string, err error) {
 	req.Header.Set("User-Agent", "qsuper")
 	resp, err := client.Do(req)
@@ -241,10 +242,10 @@ func fetch(client *http.Client, req *http.Request, limit int64) (status int, bod
 	defer resp.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
 	if err != nil {
-		return 0, "", fmt.Errorf("read the answer: %w", err)
+		return resp.StatusCode, "", fmt.Errorf("read the answer: %w", err)
 	}
 	if int64(len(b)) > limit {
-		return 0, "", fmt.Errorf("the answer is larger than %d KiB", limit>>10)
+		return resp.StatusCode, "", fmt.Errorf("the answer is larger than %d KiB", limit>>10)
 	}
 	return resp.StatusCode, string(b), nil
 }

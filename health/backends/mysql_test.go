@@ -144,6 +144,7 @@ func TestMySQLLockedTable(t *testing.T) {
 func TestMySQLServerRestart(t *testing.T) {
 	r := newMySQLRig(t)
 	q := health.Queue{Name: "x", Layout: "plain"}
+	r.exec(t, "SET GLOBAL innodb_flush_log_at_trx_commit = 1") // the message below must survive
 	r.exec(t, "INSERT INTO messages (queue, body, available_at) VALUES ('x', 'y', 1)")
 	p := health.NewProbe("c", r.spec(t, ""), 5*time.Second)
 	defer p.Close(context.Background())
@@ -187,6 +188,24 @@ func TestMySQLOneStatement(t *testing.T) {
 	}
 	if n := count() - before - 1; n != 10 { // SHOW counts itself
 		t.Errorf("10 looks at %d queues were %d statements", len(queues), n)
+	}
+}
+
+func TestMySQLTLS(t *testing.T) {
+	r := newMySQLRig(t)
+	cipher := health.Queue{SQL: "SELECT variable_value <> '' FROM information_schema.session_status WHERE variable_name = 'Ssl_cipher'"}
+	if got := reading(t, r.spec(t, ", tls: {ca: "+r.server.CA+"}"), cipher); got.Ready != 1 {
+		t.Errorf("with tls: %+v", got)
+	}
+	if got := reading(t, r.spec(t, ""), cipher); got.Ready != 0 {
+		t.Errorf("without tls: %+v", got)
+	}
+	for more, reason := range map[string]string{
+		", tls: {}": "certificate", ", tls: {ca: " + r.server.CA + ", server_name: other.example}": "other.example",
+	} {
+		if o := look(t, r.spec(t, more), cipher); o.Up || !strings.Contains(o.Err, reason) {
+			t.Errorf("%s: %+v", more, o)
+		}
 	}
 }
 

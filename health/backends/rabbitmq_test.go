@@ -1,7 +1,11 @@
 package backends_test
 
 import (
+	"crypto/tls"
+	"encoding/pem"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -111,11 +115,10 @@ func (r *rabbitRig) content(t *testing.T, q health.Queue) []string {
 func TestRabbitMQ(t *testing.T) {
 	r := newRabbitRig(t)
 	queues := &healthtest.Queues{
-		New:     r.declare,
-		Missing: func(*testing.T) health.Queue { return health.Queue{Name: "nobody's"} },
-		Publish: r.publish,
-		Content: r.content,
-		// Two: with the management API not asked, one is enough, but its answer is waited for.
+		New:        r.declare,
+		Missing:    func(*testing.T) health.Queue { return health.Queue{Name: "nobody's"} },
+		Publish:    r.publish,
+		Content:    r.content,
 		RoundTrips: 1,
 	}
 	suite := healthtest.Suite{Addr: r.addr(t), Password: nasty, Queues: queues}
@@ -243,6 +246,51 @@ func TestRabbitMQManagementTrouble(t *testing.T) {
 				t.Errorf("it took %s", got.Latency)
 			}
 		})
+	}
+}
+
+// TLS begins before AMQP does, so any server that unwraps it will do.
+func TestRabbitMQTLS(t *testing.T) {
+	r := newRabbitRig(t)
+	q := r.declare(t)
+	web := httptest.NewTLSServer(nil) // for its certificate
+	defer web.Close()
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: web.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: web.TLS.Certificates})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			s, err := net.Dial("tcp", r.addr(t))
+			if err != nil {
+				c.Close()
+				return
+			}
+			go func() { _, _ = io.Copy(s, c); s.Close() }()
+			go func() { _, _ = io.Copy(c, s); c.Close() }()
+		}
+	}()
+	amqps := strings.Replace(r.amqpURL(t, l.Addr().String(), nasty), "amqp:", "amqps:", 1)
+	if got := reading(t, spec(t, "rabbitmq", "{type: rabbitmq, url: %q, tls: {ca: %q}}", amqps, ca), q); got.State != health.OK {
+		t.Errorf("got %+v", got)
+	}
+	for section, reason := range map[string]string{
+		fmt.Sprintf("{type: rabbitmq, url: %q}", amqps):                                                 "certificate",
+		fmt.Sprintf("{type: rabbitmq, url: %q, tls: {ca: %q, server_name: other.example}}", amqps, ca):  "other.example",
+		fmt.Sprintf("{type: rabbitmq, url: %q}", strings.Replace(amqps, "127.0.0.1:", "localhost:", 1)): "localhost",
+	} {
+		if o := look(t, spec(t, "rabbitmq", "%s", section), q); o.Up || !strings.Contains(o.Err, reason) {
+			t.Errorf("%s: %+v", section, o)
+		}
 	}
 }
 

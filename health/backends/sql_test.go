@@ -15,8 +15,7 @@ import (
 )
 
 // layout is how a framework keeps its messages, for the tests of both databases.
-// In the statements Q is the quoted name of a queue and B a quoted body; now is
-// the dialect's.
+// Words of statements in braces are explained at sqlRig.words.
 type layout struct {
 	name    string
 	schema  func(mysql bool) []string
@@ -30,33 +29,33 @@ type layout struct {
 var layouts = []layout{{
 	name:    "symfony",
 	schema:  func(mysql bool) []string { return []string{fmt.Sprintf(symfonySchema, serial(mysql))} },
-	publish: "INSERT INTO messenger_messages (body, headers, queue_name, created_at, available_at) VALUES (B, '', Q, UTC, UTC)",
-	take:    "UPDATE messenger_messages SET delivered_at = UTC WHERE queue_name = Q AND body = 'a'",
-	delay:   "INSERT INTO messenger_messages (body, headers, queue_name, created_at, available_at) VALUES ('later', '', Q, UTC, '2999-01-01 00:00:00')",
-	content: "SELECT body, delivered_at IS NOT NULL FROM messenger_messages WHERE queue_name = Q ORDER BY id",
+	publish: "INSERT INTO messenger_messages (body, headers, queue_name, created_at, available_at) VALUES ({b}, '', {q}, {utc}, {utc})",
+	take:    "UPDATE messenger_messages SET delivered_at = {utc} WHERE queue_name = {q} AND body = 'a'",
+	delay:   "INSERT INTO messenger_messages (body, headers, queue_name, created_at, available_at) VALUES ('later', '', {q}, {utc}, '2999-01-01 00:00:00')",
+	content: "SELECT body, delivered_at IS NOT NULL FROM messenger_messages WHERE queue_name = {q} ORDER BY id",
 }, {
 	name:    "laravel",
 	schema:  func(mysql bool) []string { return []string{fmt.Sprintf(laravelSchema, serial(mysql))} },
-	publish: "INSERT INTO jobs (queue, payload, attempts, available_at, created_at) VALUES (Q, B, 0, UNIX, UNIX)",
-	take:    "UPDATE jobs SET reserved_at = UNIX, attempts = 1 WHERE queue = Q AND payload = 'a'",
-	delay:   "INSERT INTO jobs (queue, payload, attempts, available_at, created_at) VALUES (Q, 'later', 0, UNIX + 3600, UNIX)",
-	content: "SELECT payload, attempts FROM jobs WHERE queue = Q ORDER BY id",
+	publish: "INSERT INTO jobs (queue, payload, attempts, available_at, created_at) VALUES ({q}, {b}, 0, {unix}, {unix})",
+	take:    "UPDATE jobs SET reserved_at = {unix}, attempts = 1 WHERE queue = {q} AND payload = 'a'",
+	delay:   "INSERT INTO jobs (queue, payload, attempts, available_at, created_at) VALUES ({q}, 'later', 0, {unix} + 3600, {unix})",
+	content: "SELECT payload, attempts FROM jobs WHERE queue = {q} ORDER BY id",
 }, {
 	name: "plain",
 	schema: func(mysql bool) []string {
 		return statements(map[bool]string{true: backends.PlainMySQL, false: backends.PlainSQLite}[mysql])
 	},
-	publish: "INSERT INTO messages (queue, body, available_at) VALUES (Q, B, UNIX)",
-	take:    "UPDATE messages SET taken_at = UNIX, taken_by = 'me' WHERE queue = Q AND body = 'a'",
-	delay:   "INSERT INTO messages (queue, body, available_at) VALUES (Q, 'later', UNIX + 3600)",
-	content: "SELECT body, taken_at IS NOT NULL OR done_at IS NOT NULL FROM messages WHERE queue = Q ORDER BY id",
+	publish: "INSERT INTO messages (queue, body, available_at) VALUES ({q}, {b}, {unix})",
+	take:    "UPDATE messages SET taken_at = {unix}, taken_by = 'me' WHERE queue = {q} AND body = 'a'",
+	delay:   "INSERT INTO messages (queue, body, available_at) VALUES ({q}, 'later', {unix} + 3600)",
+	content: "SELECT body, taken_at IS NOT NULL OR done_at IS NOT NULL FROM messages WHERE queue = {q} ORDER BY id",
 }, {
 	name:    "magento",
 	schema:  magentoSchema,
-	queue:   "INSERT INTO queue (name) VALUES (Q)",
-	publish: "INSERT INTO queue_message_status (queue_id, message_id, status) SELECT id, (SELECT COUNT(*) + 1 FROM queue_message_status s), 2 FROM queue WHERE name = Q; INSERT INTO queue_message (topic_name, body) VALUES ('t', B)",
-	take:    "UPDATE queue_message_status SET status = 3 WHERE queue_id = (SELECT id FROM queue WHERE name = Q) AND message_id = (SELECT MIN(id) FROM queue_message WHERE body = 'a')",
-	content: "SELECT m.body, s.status <> 2 OR s.number_of_trials > 0 FROM queue_message_status s JOIN queue q ON q.id = s.queue_id JOIN queue_message m ON m.id = s.message_id WHERE q.name = Q ORDER BY s.id",
+	queue:   "INSERT INTO queue (name) VALUES ({q})",
+	publish: "INSERT INTO queue_message_status (queue_id, message_id, status) SELECT id, (SELECT COUNT(*) + 1 FROM queue_message_status s), 2 FROM queue WHERE name = {q}; INSERT INTO queue_message (topic_name, body) VALUES ('t', {b})",
+	take:    "UPDATE queue_message_status SET status = 3 WHERE queue_id = (SELECT id FROM queue WHERE name = {q}) AND message_id = (SELECT MIN(id) FROM queue_message WHERE body = 'a')",
+	content: "SELECT m.body, s.status <> 2 OR s.number_of_trials > 0 FROM queue_message_status s JOIN queue q ON q.id = s.queue_id JOIN queue_message m ON m.id = s.message_id WHERE q.name = {q} ORDER BY s.id",
 }}
 
 const symfonySchema = `CREATE TABLE messenger_messages (id %s, body TEXT NOT NULL, headers TEXT NOT NULL, queue_name VARCHAR(190) NOT NULL,
@@ -108,24 +107,27 @@ func newSQLRig(t testing.TB, db *sql.DB, mysql bool) *sqlRig {
 
 func (r *sqlRig) exec(t testing.TB, statement string, args ...any) {
 	t.Helper()
-	if _, err := r.db.Exec(r.words(statement), args...); err != nil {
+	if _, err := r.db.Exec(r.words(statement, "", ""), args...); err != nil {
 		t.Fatalf("%s: %v", statement, err)
 	}
 }
 
-// words fills in the dialect.
-func (r *sqlRig) words(s string) string {
+// words puts the quoted name of a queue for {q}, a quoted body for {b}, and the
+// dialect's present for {utc} and {unix}.
+func (r *sqlRig) words(statement, queue, body string) string {
+	quoted := func(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
+	utc, unix := "datetime('now')", "unixepoch()"
 	if r.mysql {
-		return strings.NewReplacer("UTC", "UTC_TIMESTAMP()", "UNIX", "UNIX_TIMESTAMP()").Replace(s)
+		utc, unix = "UTC_TIMESTAMP()", "UNIX_TIMESTAMP()"
 	}
-	return strings.NewReplacer("UTC", "datetime('now')", "UNIX", "unixepoch()").Replace(s)
+	return strings.NewReplacer("{q}", quoted(queue), "{b}", quoted(body), "{utc}", utc, "{unix}", unix).Replace(statement)
 }
 
-// on puts a queue's name and a body into statements and runs them.
+// on runs statements about a queue and a message.
 func (r *sqlRig) on(t testing.TB, text string, q health.Queue, body string) {
 	t.Helper()
 	for _, s := range strings.Split(text, "; ") {
-		r.exec(t, strings.NewReplacer("Q", "'"+strings.ReplaceAll(q.Name, "'", "''")+"'", "B)", "'"+body+"')", "(B", "('"+body+"'", " B,", " '"+body+"',").Replace(r.words(s)))
+		r.exec(t, r.words(s, q.Name, body))
 	}
 }
 
@@ -147,7 +149,7 @@ func (r *sqlRig) queues(l layout) *healthtest.Queues {
 		},
 		Take: func(t *testing.T, q health.Queue) { r.on(t, l.take, q, "") },
 		Content: func(t *testing.T, q health.Queue) []string {
-			return r.content(t, strings.ReplaceAll(l.content, "Q", "'"+strings.ReplaceAll(q.Name, "'", "''")+"'"))
+			return r.content(t, r.words(l.content, q.Name, ""))
 		},
 		RoundTrips: 1,
 	}
@@ -195,12 +197,12 @@ func (r *sqlRig) testLayoutRules(t *testing.T, s health.Spec) {
 	}
 	ago := func(s int) string {
 		if r.mysql {
-			return fmt.Sprintf("UTC - INTERVAL %d SECOND", s)
+			return fmt.Sprintf("{utc} - INTERVAL %d SECOND", s)
 		}
 		return fmt.Sprintf("datetime('now', '-%d seconds')", s)
 	}
 	q := health.Queue{Name: "rules", Layout: "symfony"}
-	insert := "INSERT INTO messenger_messages (body, headers, queue_name, created_at, available_at, delivered_at) VALUES ('', '', 'rules', UTC, %s, %s)"
+	insert := "INSERT INTO messenger_messages (body, headers, queue_name, created_at, available_at, delivered_at) VALUES ('', '', 'rules', {utc}, %s, %s)"
 	r.exec(t, fmt.Sprintf(insert, ago(600), "NULL"))
 	r.exec(t, fmt.Sprintf(insert, ago(7300), ago(3700)))               // redelivered
 	r.exec(t, fmt.Sprintf(insert, ago(7000), ago(3500)))               // still with its consumer
@@ -208,18 +210,18 @@ func (r *sqlRig) testLayoutRules(t *testing.T, s health.Spec) {
 	want(q, 2, 1, 0, 7300*time.Second)
 
 	q.Layout = "laravel"
-	insert = "INSERT INTO jobs (queue, payload, attempts, created_at, available_at, reserved_at) VALUES ('rules', '', 0, 0, UNIX - %d, %s)"
+	insert = "INSERT INTO jobs (queue, payload, attempts, created_at, available_at, reserved_at) VALUES ('rules', '', 0, 0, {unix} - %d, %s)"
 	r.exec(t, fmt.Sprintf(insert, 10, "NULL"))
-	r.exec(t, fmt.Sprintf(insert, 500, "UNIX - 100")) // retry_after has passed
-	r.exec(t, fmt.Sprintf(insert, 500, "UNIX - 50"))
+	r.exec(t, fmt.Sprintf(insert, 500, "{unix} - 100")) // retry_after has passed
+	r.exec(t, fmt.Sprintf(insert, 500, "{unix} - 50"))
 	r.exec(t, fmt.Sprintf(insert, -50, "NULL"))
 	want(q, 2, 1, 1, 500*time.Second)
 
 	q.Layout = "plain"
-	insert = "INSERT INTO messages (queue, body, available_at, taken_at, done_at) VALUES ('rules', '', UNIX - %d, %s, %s)"
+	insert = "INSERT INTO messages (queue, body, available_at, taken_at, done_at) VALUES ('rules', '', {unix} - %d, %s, %s)"
 	r.exec(t, fmt.Sprintf(insert, 70, "NULL", "NULL"))
-	r.exec(t, fmt.Sprintf(insert, 900, "UNIX - 800", "NULL"))
-	r.exec(t, fmt.Sprintf(insert, 900, "UNIX - 800", "UNIX - 700"))
+	r.exec(t, fmt.Sprintf(insert, 900, "{unix} - 800", "NULL"))
+	r.exec(t, fmt.Sprintf(insert, 900, "{unix} - 800", "{unix} - 700"))
 	want(q, 1, 1, 0, 70*time.Second)
 
 	q.Layout = "magento"
@@ -236,16 +238,16 @@ func (r *sqlRig) testOwnQueries(t *testing.T, s health.Spec) {
 	for query, want := range map[string]string{
 		"SELECT 7":                       "ok 7 -1 -1",
 		"SELECT COUNT(*) FROM messages;": "ok 0 -1 -1",
-		"SELECT 3 AS ready, 2 AS in_flight -- the comment":   "ok 3 2 -1",
-		"SELECT 3 AS READY, NULL AS in_flight, 4 AS delayed": "ok 3 -1 4",
-		"WITH x AS (SELECT 5 AS n) SELECT n FROM x":          "ok 5 -1 -1",
+		"SELECT 3 AS ready, 2 AS in_flight -- the comment":     "ok 3 2 -1",
+		"SELECT 3 AS READY, NULL AS in_flight, 4 AS `delayed`": "ok 3 -1 4",
+		"WITH x AS (SELECT 5 AS n) SELECT n FROM x":            "ok 5 -1 -1",
 		"SELECT 5.0":                                           "ok 5 -1 -1",
 		"SELECT 5.5":                                           `not a whole number: "5.5"`,
 		"SELECT -1":                                            "negative: -1",
 		"SELECT NULL":                                          "ready is missing",
 		"SELECT 'many'":                                        `not a whole number: "many"`,
 		"SELECT 1 AS ready, 2 AS inflight":                     `"inflight" is not one of ready`,
-		"SELECT 1 AS in_flight, 2 AS delayed":                  "ready is missing",
+		"SELECT 1 AS in_flight, 2 AS `delayed`":                "ready is missing",
 		"SELECT 1 UNION ALL SELECT 2":                          "more than one row",
 		"SELECT 1 WHERE 1 = 0":                                 "no row",
 		"SELECT id FROM no_such_table":                         "no_such_table",

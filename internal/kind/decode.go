@@ -86,6 +86,9 @@ func (d *Decoder) Value(n *Node, path string, target any, tag reflect.StructTag)
 var durationType = reflect.TypeFor[time.Duration]()
 
 func (d *Decoder) value(n *Node, path string, v reflect.Value, tag reflect.StructTag) {
+	if n.Bad {
+		return
+	}
 	if n.Null {
 		d.Problems.Add(n, path, "has no value").Hint = "give one, or remove the key"
 		return

@@ -21,6 +21,7 @@ type Node struct {
 	Null    bool     // Scalar: nothing, ~ or null
 	Filled  bool     // Scalar: holds text from the environment, so it must not be shown
 	From    []string // Scalar: the variables of the environment it was filled from
+	Bad     bool     // Scalar: could not be filled in, which is reported already
 	Items   []*Node  // List
 	Entries []Entry  // Map, in the order of the file
 	File    string

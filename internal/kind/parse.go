@@ -123,6 +123,8 @@ func (p *parser) document(data []byte) (doc *yaml.Node) {
 var (
 	yamlError = regexp.MustCompile(`(?s)^yaml: (?:line (\d+): )?(.*)$`)
 	noAnchor  = regexp.MustCompile(`^unknown anchor '(.*)' referenced$`)
+	// ${VAR} without quotes behind a brace or bracket.
+	bareVariable = regexp.MustCompile(`[\[{].*[:,\[] *\$\{`)
 	// What yaml.v3's grammar says counts lines from 0, what its scanner says from 1.
 	grammar = regexp.MustCompile(`^did not find expected (','|'-'|node content|key|<)`)
 )
@@ -143,13 +145,22 @@ func (p *parser) syntax(err error, data []byte) {
 		line = 1 + strings.Count(before, "\n")
 	}
 	problem := p.add(line, 0, "", "not valid YAML: "+m[2])
-	for i, text := range strings.Split(string(data), "\n") {
+	problem.Hint = hint(string(data), line)
+}
+
+// hint names the mistake that is most likely behind a syntax error in a line.
+func hint(data string, line int) string {
+	for i, text := range strings.Split(data, "\n") {
 		indent := text[:len(text)-len(strings.TrimLeft(text, " \t"))]
-		if i+1 >= line && strings.Contains(indent, "\t") {
-			problem.Hint = fmt.Sprintf("line %d is indented with a tab; use spaces", i+1)
-			return
+		switch {
+		case i+1 < line:
+		case strings.Contains(indent, "\t"):
+			return fmt.Sprintf("line %d is indented with a tab; use spaces", i+1)
+		case i+1 == line && bareVariable.MatchString(text):
+			return "put ${…} in quotes inside { } and [ ]"
 		}
 	}
+	return ""
 }
 
 // node converts one value and all below it. It returns nil after a problem
@@ -271,7 +282,7 @@ func (p *parser) scalar(n *Node, y *yaml.Node, path string) {
 	n.Null = y.Tag == "!!null" && !n.Quoted
 	var problems []string
 	n.Value, n.From, problems = fill(y.Value, p.lookup)
-	n.Filled = len(n.From) > 0
+	n.Filled, n.Bad = len(n.From) > 0, len(problems) > 0
 	for _, message := range problems {
 		p.add(y.Line, y.Column, path, message)
 	}

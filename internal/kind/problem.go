@@ -88,9 +88,10 @@ func DidYouMean(word string, candidates []string) string {
 }
 
 // Nearest returns the candidate that word is most likely a typing mistake for,
-// or "": at most one mistake in up to five characters, one more for every three.
+// or "": at most one mistake in up to five characters, one more for every three,
+// and never as many as characters.
 func Nearest(word string, candidates []string) string {
-	best, bestDistance := "", 1+max(1, len(word)/3)
+	best, bestDistance := "", min(1+max(1, len(word)/3), len(word))
 	for _, c := range candidates {
 		if d := editDistance(strings.ToLower(word), strings.ToLower(c), bestDistance); d < bestDistance {
 			best, bestDistance = c, d

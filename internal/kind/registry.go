@@ -69,5 +69,6 @@ func (r *Registry[K, S]) Decode(name string, n *Node, path string) (S, error) {
 		return none, d.Problems
 	}
 	s := e.decode(&d, n, path)
+	d.Problems.Sort()
 	return s, d.Problems.Err()
 }
