@@ -193,7 +193,7 @@ type Backoff struct {
 type Stop struct {
 	Signal  syscall.Signal `yaml:"signal" format:"signal"`
 	Grace   time.Duration  `yaml:"grace"`
-	Scope   string         `yaml:"scope" format:"scope"` // process | group
+	Scope   string         `yaml:"scope" format:"scope"` // process | group; group with `shell`
 	Command []string       `yaml:"command"`              // run once per instance before the signal; nil = none
 	_       struct{}       `yaml:"wait_for" unless:""`
 }

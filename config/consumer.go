@@ -194,9 +194,25 @@ func (c *check) program() {
 	} else if c.Stop.Command[0] == "" && !c.bad("stop.command") {
 		c.l.add(place(c.node, "stop", "command"), c.path+".stop.command", "must not be empty")
 	}
+	if c.Shell != "" && !c.written("stop", "scope") {
+		c.Stop.Scope = "group" // a shell does not pass signals on to what it runs
+	}
 	if c.Shell != "" && c.Stop.Scope == "process" && compound.MatchString(c.Shell) && !lastExec.MatchString(c.Shell) {
 		c.l.warnings.Add(at, c.path+".shell", "the stop signal reaches only the shell, not what it runs").Hint = "write stop: {scope: group}, or exec in front of the last command"
 	}
+}
+
+// written says whether the file gives a key, here or in its defaults.
+func (c *check) written(keys ...string) bool {
+	n := c.node
+	for _, k := range keys {
+		e := n.Get(k)
+		if e == nil {
+			return false
+		}
+		n = e.Value
+	}
+	return true
 }
 
 // requires checks the connections that must answer, and adds the queue's own.

@@ -41,9 +41,10 @@ func (h *host) add(c *Consumer, key string, err error) {
 }
 
 func (h *host) consumer(c *Consumer) {
-	who, err := lookupIdentity(c.User)
+	who, err := LookupIdentity(c.User)
 	if err != nil {
 		h.add(c, "user", err)
+		who = ownIdentity() // to look at the rest all the same
 	}
 	env, err := c.ReadEnvFiles()
 	if err != nil {
@@ -66,7 +67,7 @@ func (h *host) consumer(c *Consumer) {
 }
 
 // launch checks directory and program of one slot.
-func (h *host) launch(c *Consumer, slot int, env map[string]string, who *identity) Launch {
+func (h *host) launch(c *Consumer, slot int, env map[string]string, who *Identity) Launch {
 	l, err := c.Expand(slot)
 	if err != nil || len(l.Argv) == 0 {
 		h.add(c, "command", fmt.Errorf("cannot be expanded: %w", err))
@@ -91,11 +92,11 @@ func (h *host) launch(c *Consumer, slot int, env map[string]string, who *identit
 	case c.Shell != "":
 		key = "shell"
 	}
-	if err := checkProgram(l.Argv[0], l.Dir, path, who); err != nil {
+	if _, err := FindProgram(l.Argv[0], l.Dir, path, who); err != nil {
 		h.add(c, key, err)
 	}
 	if len(c.Stop.Command) > 0 {
-		if err := checkProgram(c.Stop.Command[0], l.Dir, path, who); err != nil {
+		if _, err := FindProgram(c.Stop.Command[0], l.Dir, path, who); err != nil {
 			h.add(c, "stop", fmt.Errorf("command: %w", err))
 		}
 	}
@@ -113,30 +114,28 @@ func searchPath(env, files map[string]string) string {
 	return os.Getenv("PATH")
 }
 
-// checkProgram looks for name as the child will: with a slash relative to dir,
-// else in path.
-func checkProgram(name, dir, path string, who *identity) error {
+// FindProgram looks for a program as the child will: with a slash relative to
+// dir, else along path, the value of its PATH. The error says what is wrong with
+// it and what to do. who may be nil: then nobody's permissions are looked at.
+func FindProgram(name, dir, path string, who *Identity) (string, error) {
 	if strings.Contains(name, "/") {
 		if !filepath.IsAbs(name) {
 			name = filepath.Join(dir, name)
 		}
-		if full, err := filepath.Abs(name); err == nil { // without dir: from where the daemon is started
-			name = full
-		}
-		return executable(name, who)
+		return name, executable(name, who)
 	}
 	for _, folder := range filepath.SplitList(path) {
 		if !filepath.IsAbs(folder) {
 			folder = filepath.Join(dir, folder)
 		}
 		if candidate := filepath.Join(folder, name); executable(candidate, who) == nil {
-			return nil
+			return candidate, nil
 		}
 	}
-	return fmt.Errorf("program %s is not in PATH %s; install it, or give its full path", name, path)
+	return "", fmt.Errorf("program %s is not in PATH %s; install it, or give its full path", name, path)
 }
 
-func executable(name string, who *identity) error {
+func executable(name string, who *Identity) error {
 	info, err := os.Stat(name)
 	switch {
 	case err != nil:
@@ -145,8 +144,8 @@ func executable(name string, who *identity) error {
 		return fmt.Errorf("program %s is a directory", name)
 	case !info.Mode().IsRegular():
 		return fmt.Errorf("program %s is not a regular file", name)
-	case !who.mayExecute(info):
-		return fmt.Errorf("program %s is not executable for %s; run chmod +x", name, who.name)
+	case who != nil && !who.mayExecute(info):
+		return fmt.Errorf("program %s is not executable for %s; run chmod +x", name, who)
 	}
 	return checkInterpreter(name)
 }

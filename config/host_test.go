@@ -96,11 +96,11 @@ func TestMayExecute(t *testing.T) {
 	uid, gid := os.Getuid(), os.Getgid()
 	for _, c := range []struct {
 		mode os.FileMode
-		who  identity
+		who  Identity
 		want bool
 	}{
-		{0o100, identity{uid: uid}, true}, {0o011, identity{uid: uid + 1, gids: []int{gid}}, true}, {0o101, identity{uid: uid + 1, gids: []int{gid}}, false},
-		{0o001, identity{uid: uid + 1, gids: []int{gid + 1}}, true}, {0o110, identity{uid: uid + 1, gids: []int{gid + 1}}, false}, {0o001, identity{uid: 0}, true}, {0o600, identity{uid: 0}, false},
+		{0o100, Identity{UID: uid, GID: -1}, true}, {0o011, Identity{UID: uid + 1, GID: -1, Groups: []int{gid}}, true}, {0o101, Identity{UID: uid + 1, GID: -1, Groups: []int{gid}}, false},
+		{0o001, Identity{UID: uid + 1, GID: -1, Groups: []int{gid + 1}}, true}, {0o110, Identity{UID: uid + 1, GID: -1, Groups: []int{gid + 1}}, false}, {0o001, Identity{UID: 0, GID: -1}, true}, {0o600, Identity{UID: 0, GID: -1}, false},
 	} {
 		if err := os.Chmod(path, c.mode); err != nil {
 			t.Fatal(err)
@@ -110,7 +110,7 @@ func TestMayExecute(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := c.who.mayExecute(info); got != c.want {
-			t.Errorf("%o for %d %v: %v", c.mode, c.who.uid, c.who.gids, got)
+			t.Errorf("%o for %d %v: %v", c.mode, c.who.UID, c.who.Groups, got)
 		}
 	}
 }

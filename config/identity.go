@@ -11,21 +11,31 @@ import (
 	"syscall"
 )
 
-// identity is who a consumer runs as.
-type identity struct {
-	name string
-	uid  int
-	gids []int
+// Identity is who a consumer runs as.
+type Identity struct {
+	Name   string // of the user
+	UID    int
+	GID    int   // primary group, or the one given after the colon
+	Groups []int // supplementary groups, the user's own included
+	Home   string
+	Shell  string
+	Own    bool // the daemon's own: nothing has to be changed
 }
 
-// lookupIdentity finds `user[:group]`, names or numbers; "" is the daemon's own.
-func lookupIdentity(text string) (*identity, error) {
-	own := &identity{name: "this user", uid: os.Geteuid(), gids: []int{os.Getegid()}}
-	if groups, err := os.Getgroups(); err == nil {
-		own.gids = append(own.gids, groups...)
+// String names the identity in messages.
+func (i *Identity) String() string {
+	if i.Own {
+		return "this user"
 	}
+	return "user " + i.Name
+}
+
+// LookupIdentity finds `user[:group]`, names or numbers, in the user database;
+// "" is the daemon's own. It never falls back to somebody else: a user that does
+// not exist, or that only root could become, is an error.
+func LookupIdentity(text string) (*Identity, error) {
 	if text == "" {
-		return own, nil
+		return ownIdentity(), nil
 	}
 	name, group, hasGroup := strings.Cut(text, ":")
 	u, err := user.Lookup(name)
@@ -33,33 +43,73 @@ func lookupIdentity(text string) (*identity, error) {
 		u, err = user.LookupId(name)
 	}
 	if err != nil {
-		return own, fmt.Errorf("user %s does not exist", name)
+		return nil, fmt.Errorf("user %s does not exist", name)
 	}
-	uid, err := strconv.Atoi(u.Uid)
+	who, err := identityOf(u)
 	if err != nil {
-		return own, fmt.Errorf("user %s has no numeric id", name)
+		return nil, err
 	}
-	if own.uid != 0 && uid != own.uid {
-		return own, fmt.Errorf("only root can run a consumer as %s", name)
+	if hasGroup {
+		if who.GID, err = groupID(group); err != nil {
+			return nil, err
+		}
 	}
-	who := &identity{name: name, uid: uid}
+	if euid := os.Geteuid(); euid != 0 {
+		if who.UID != euid {
+			return nil, fmt.Errorf("only root can run a consumer as %s", name)
+		}
+		who.Own = true
+	}
+	return who, nil
+}
+
+func identityOf(u *user.User) (*Identity, error) {
+	who := &Identity{Name: u.Username, Home: u.HomeDir, Shell: loginShell(u.Username)}
+	var err error
+	if who.UID, err = strconv.Atoi(u.Uid); err != nil {
+		return nil, fmt.Errorf("user %s has no numeric id", u.Username)
+	}
+	if who.GID, err = strconv.Atoi(u.Gid); err != nil {
+		return nil, fmt.Errorf("user %s has no numeric group", u.Username)
+	}
 	ids, err := u.GroupIds()
 	if err != nil {
-		ids = []string{u.Gid}
+		return nil, fmt.Errorf("groups of user %s: %w", u.Username, err)
 	}
 	for _, id := range ids {
 		if gid, err := strconv.Atoi(id); err == nil {
-			who.gids = append(who.gids, gid)
+			who.Groups = append(who.Groups, gid)
 		}
-	}
-	if hasGroup {
-		gid, err := groupID(group)
-		if err != nil {
-			return own, err
-		}
-		who.gids = append(who.gids, gid)
 	}
 	return who, nil
+}
+
+// ownIdentity is the daemon's own, even where the user database does not know it.
+func ownIdentity() *Identity {
+	who := &Identity{Shell: "/bin/sh"}
+	if u, err := user.Current(); err == nil {
+		who.Name, who.Home, who.Shell = u.Username, u.HomeDir, loginShell(u.Username)
+	}
+	who.Own, who.UID, who.GID = true, os.Geteuid(), os.Getegid()
+	if groups, err := os.Getgroups(); err == nil {
+		who.Groups = groups
+	}
+	return who
+}
+
+// loginShell is the last field of the user's line in /etc/passwd, which os/user
+// does not tell.
+func loginShell(name string) string {
+	raw, err := os.ReadFile("/etc/passwd")
+	if err == nil {
+		for line := range strings.Lines(string(raw)) {
+			fields := strings.Split(strings.TrimSpace(line), ":")
+			if len(fields) == 7 && fields[0] == name && fields[6] != "" {
+				return fields[6]
+			}
+		}
+	}
+	return "/bin/sh"
 }
 
 func groupID(name string) (int, error) {
@@ -75,15 +125,15 @@ func groupID(name string) (int, error) {
 
 // mayExecute applies the permission bits as the kernel does: the owner's, else
 // the group's, else the others'; root needs any of them.
-func (i *identity) mayExecute(info fs.FileInfo) bool {
+func (i *Identity) mayExecute(info fs.FileInfo) bool {
 	mode := info.Mode().Perm()
 	st, ok := info.Sys().(*syscall.Stat_t)
 	switch {
-	case i.uid == 0 || !ok:
+	case i.UID == 0 || !ok:
 		return mode&0o111 != 0
-	case int(st.Uid) == i.uid:
+	case int(st.Uid) == i.UID:
 		return mode&0o100 != 0
-	case slices.Contains(i.gids, int(st.Gid)):
+	case i.GID == int(st.Gid) || slices.Contains(i.Groups, int(st.Gid)):
 		return mode&0o010 != 0
 	}
 	return mode&0o001 != 0

@@ -278,9 +278,9 @@ func (c *consumer) step(u *unit, now time.Time, ev slot.Event) {
 	case slot.Spawn:
 		c.spawn(u, now)
 	case slot.Stop:
-		c.send(c.r.keeper.Stop(keeper.StopRequest{Slot: u.key, Run: state.Run, Stop: stopSpec(c.cfg)}))
+		c.send(c.r.keeper.Stop(keeper.StopRequest{Slot: u.key, Run: state.Run, Stop: c.r.launcher().ladder(c.cfg, u.n)}))
 	case slot.Kill:
-		c.send(c.r.keeper.Stop(keeper.StopRequest{Slot: u.key, Run: state.Run, Stop: stopSpec(c.cfg), Now: true}))
+		c.send(c.r.keeper.Stop(keeper.StopRequest{Slot: u.key, Run: state.Run, Stop: c.r.launcher().ladder(c.cfg, u.n), Now: true}))
 	case slot.Release:
 		c.r.permits.give(&u.ticket)
 	}

@@ -1,7 +1,6 @@
 package runner
 
 import (
-	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -20,7 +19,7 @@ type launcher struct {
 	stateDir string
 	logDir   string
 	base     []string // environment every consumer starts from
-	users    userCache
+	users    accounts
 }
 
 func newLauncher(cfg *config.Config) *launcher {
@@ -63,7 +62,7 @@ func (l *launcher) spec(c *config.Consumer, n int) (keeper.Spec, error) {
 	if err != nil {
 		return keeper.Spec{}, err
 	}
-	path, err := executable(launch.Argv[0], launch.Dir, env["PATH"])
+	path, err := config.FindProgram(launch.Argv[0], launch.Dir, env["PATH"], who.Identity)
 	if err != nil {
 		return keeper.Spec{}, err
 	}
@@ -71,7 +70,7 @@ func (l *launcher) spec(c *config.Consumer, n int) (keeper.Spec, error) {
 		Path: path, Argv: launch.Argv, Env: list(env), Dir: launch.Dir, Cred: who.cred,
 		Umask: c.Umask, NoFile: c.Limits.NoFile, Nice: c.Limits.Nice,
 		Lock: filepath.Join(l.stateDir, "locks", fileName(c.Name, n)),
-		Log:  l.log(c, n), Stop: stopSpec(c),
+		Log:  l.log(c, n), Stop: l.stop(c, launch.Dir, env["PATH"]),
 	}
 	if c.Logs.To != "none" {
 		s.FIFO = filepath.Join(l.stateDir, "fifo", fileName(c.Name, n))
@@ -90,8 +89,34 @@ func (l *launcher) logPath(consumer string, n int) string {
 	return filepath.Join(l.logDir, fileName(consumer, n)+".log")
 }
 
-func stopSpec(c *config.Consumer) keeper.Stop {
-	return keeper.Stop{Command: c.Stop.Command, Signal: int(c.Stop.Signal), Scope: c.Stop.Scope, Grace: c.Stop.Grace}
+// stop is the ladder of a consumer, with its command found as a program is. One
+// that cannot be found is left as it is: the keeper will say so when it fails.
+func (l *launcher) stop(c *config.Consumer, dir, path string) keeper.Stop {
+	s := keeper.Stop{Command: c.Stop.Command, Signal: int(c.Stop.Signal), Scope: c.Stop.Scope, Grace: c.Stop.Grace}
+	if len(s.Command) == 0 {
+		return s
+	}
+	if found, err := config.FindProgram(s.Command[0], dir, path, nil); err == nil {
+		s.Command = append([]string{found}, s.Command[1:]...)
+	}
+	return s
+}
+
+// ladder is the stop of a slot whose process runs already, by the words of the
+// file that is in force now.
+func (l *launcher) ladder(c *config.Consumer, n int) keeper.Stop {
+	if len(c.Stop.Command) == 0 {
+		return l.stop(c, "", "")
+	}
+	launch, err := c.Expand(n)
+	if err != nil {
+		return l.stop(c, "", os.Getenv("PATH"))
+	}
+	path := launch.Env["PATH"]
+	if path == "" {
+		path = os.Getenv("PATH")
+	}
+	return l.stop(c, launch.Dir, path)
 }
 
 func slotKey(consumer string, n int) string  { return consumer + "/" + strconv.Itoa(n) }
@@ -130,38 +155,4 @@ func list(env map[string]string) []string {
 	}
 	sort.Strings(l)
 	return l
-}
-
-// executable finds a program as exec would: names with a slash relative to
-// dir, others along the consumer's own PATH.
-func executable(name, dir, path string) (string, error) {
-	if strings.Contains(name, "/") {
-		full := name
-		if !filepath.IsAbs(name) {
-			full = filepath.Join(dir, name)
-		}
-		return full, runnable(full)
-	}
-	for _, d := range filepath.SplitList(path) {
-		full := filepath.Join(d, name)
-		if runnable(full) == nil {
-			return full, nil
-		}
-	}
-	return "", fmt.Errorf("no program named %q in PATH (%s)", name, path)
-}
-
-func runnable(path string) error {
-	info, err := os.Stat(path)
-	switch {
-	case os.IsNotExist(err):
-		return fmt.Errorf("no such file: %s", path)
-	case err != nil:
-		return err
-	case info.IsDir():
-		return fmt.Errorf("%s is a directory", path)
-	case info.Mode()&0o111 == 0:
-		return fmt.Errorf("%s is not executable (chmod +x)", path)
-	}
-	return nil
 }

@@ -8,6 +8,7 @@ package main
 import (
 	"context"
 	"os"
+	_ "time/tzdata" // `timezone` must work on hosts without zone files
 
 	"qsuper/proc"
 )
