@@ -23,7 +23,7 @@ func (b *bench) captureRounds(ctx context.Context) {
 			for _, key := range []string{"log-lines", "log-blocks"} {
 				progress("%s, round %d of %d: %s", key, round+1, b.shortRounds, p.name())
 				if err := b.captureRound(ctx, p, key); err != nil {
-					b.results.fail(key+", "+p.name(), err)
+					b.fail(ctx, key+", "+p.name(), err)
 				}
 				if ctx.Err() != nil {
 					return

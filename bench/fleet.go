@@ -32,7 +32,7 @@ func (b *bench) fleetRounds(ctx context.Context) {
 			}
 			progress("fleet of %d, round %d of %d: %s", b.n, round+1, b.rounds, p.name())
 			if err := b.fleetRound(ctx, p); err != nil {
-				b.results.fail("fleet, "+p.name(), err)
+				b.fail(ctx, "fleet, "+p.name(), err)
 			}
 			if ctx.Err() != nil {
 				return

@@ -19,7 +19,7 @@ func (b *bench) idle(ctx context.Context) {
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		b.results.fail("idle", err)
+		b.fail(ctx, "idle", err)
 		return
 	}
 	defer listener.Close()
@@ -35,21 +35,21 @@ func (b *bench) idle(ctx context.Context) {
 		progress("idle: starting %s, %s", i.peer.name(), i.key)
 		s, err := launch(i.peer, workload{program: b.programs.child, n: b.n}, b.dir)
 		if err != nil {
-			b.results.fail(i.key+", "+i.peer.name(), err)
+			b.fail(ctx, i.key+", "+i.peer.name(), err)
 			continue
 		}
 		i.session = s
 		standing = append(standing, i)
 		if _, err := s.awaitStarts(ctx, b.n); err != nil {
-			b.results.fail(i.key+", "+i.peer.name(), err)
+			b.fail(ctx, i.key+", "+i.peer.name(), err)
 		}
 	}
 	if err := b.watchIdle(ctx, standing); err != nil {
-		b.results.fail("idle", err)
+		b.fail(ctx, "idle", err)
 	}
 	for _, i := range standing {
 		if _, err := i.stop(ctx); err != nil {
-			b.results.fail("idle", err)
+			b.fail(ctx, "idle", err)
 		}
 	}
 }

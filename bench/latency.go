@@ -61,7 +61,7 @@ func (b *bench) latency(ctx context.Context) {
 		for _, interval := range latencyIntervals {
 			progress("latency, interval %s", interval)
 			if err := b.latencyOf(ctx, q, interval); err != nil {
-				b.results.fail("latency, interval "+interval.String(), err)
+				b.fail(ctx, "latency, interval "+interval.String(), err)
 			}
 		}
 	}
@@ -87,15 +87,13 @@ func (b *bench) latencyOf(ctx context.Context, p qsuperPeer, interval time.Durat
 	if err := pause(ctx, time.Second+2*interval); err != nil { // its own start
 		return err
 	}
-	var took []float64
 	for range latencySamples {
-		more, err := s.publishAll(ctx, q, interval)
+		took, err := s.publishAll(ctx, q, interval)
 		if err != nil {
 			return err
 		}
-		took = append(took, more...)
+		b.results.of("latency-"+interval.String(), p.name()).addSamples(0.5, took)
 	}
-	b.results.of("latency-"+interval.String(), p.name()).addSamples(0.5, took)
 	_, err = s.stop(ctx)
 	return err
 }

@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -133,7 +134,11 @@ func (b *bench) finish(ctx context.Context, m machine, jsonFile string) error {
 	rows := b.results.rows(catalog(b.n), names)
 	fmt.Printf("%s, %d cores, Linux %s; load average before %s, after %s; %d rounds, %d s\n",
 		m.CPU, m.Cores, m.Kernel, m.LoadBefore, m.LoadAfter, m.Rounds, m.Seconds)
-	fmt.Print("spread: lowest and highest round; × floor: against the best floor of the figure\n\n")
+	fmt.Println("median and spread (lowest – highest) of the rounds; of: measurements behind them; × floor: against the best floor of the figure")
+	if m.busy() {
+		fmt.Println("THE MACHINE WAS BUSY before the run began: repeat this when it is quiet")
+	}
+	fmt.Println()
 	printTable(os.Stdout, rows)
 	missed := 0
 	for _, r := range rows {
@@ -248,6 +253,17 @@ func (b *bench) wants(names ...string) bool {
 	return slices.ContainsFunc(names, func(g string) bool { return slices.Contains(b.groups, g) })
 }
 
+// fail remembers that something could not be measured; the rest goes on. What
+// fails because the run was ended is no news.
+func (b *bench) fail(ctx context.Context, what string, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	text := fmt.Sprintf("%s: %v", what, err)
+	b.results.failures = append(b.results.failures, text)
+	progress("FAILED %s", text)
+}
+
 // measures says whether a peer was chosen.
 func (b *bench) measures(name string) bool {
 	return slices.ContainsFunc(b.peers, func(p peer) bool { return p.name() == name })
@@ -275,6 +291,14 @@ func describeMachine(b *bench) machine {
 	return m
 }
 
+// busy says whether something else was running when the run began. The load
+// after it is the run's own.
+func (m machine) busy() bool {
+	load, err := strconv.ParseFloat(m.LoadBefore, 64)
+	return err == nil && load > float64(m.Cores)/2
+}
+
+// loadAverage is that of the last minute.
 func loadAverage() string {
 	b, _ := os.ReadFile("/proc/loadavg")
 	first, _, _ := strings.Cut(string(b), " ")

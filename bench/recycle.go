@@ -17,7 +17,7 @@ func (b *bench) recycleRounds(ctx context.Context) {
 		for _, p := range b.peers {
 			progress("restarts, round %d of %d: %s", round+1, b.shortRounds, p.name())
 			if err := b.recycleRound(ctx, p); err != nil {
-				b.results.fail("restarts, "+p.name(), err)
+				b.fail(ctx, "restarts, "+p.name(), err)
 			}
 			if ctx.Err() != nil {
 				return

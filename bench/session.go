@@ -14,6 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// commandTimeout bounds one command of a peer.
+const commandTimeout = 60 * time.Second
+
 // session is one peer running one workload.
 type session struct {
 	peer   peer
@@ -24,6 +27,7 @@ type session struct {
 	exited chan error    // of main; closed after its one value
 	began  int64         // monotonic ns, just before main was started
 	family []process     // everything below main when it was asked to stop
+	done   bool          // it has stopped everything, and need only leave
 	live   map[int]int64 // running children: pid -> started, monotonic ns
 	order  []int         // pids in the order of their starts, ended ones included
 	ended  int           // children that said they end because they were asked to
@@ -163,7 +167,7 @@ func (s *session) own() []process {
 
 // run executes one of the peer's commands and returns its wall time in seconds.
 func (s *session) run(ctx context.Context, argv []string) (float64, error) {
-	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
 	defer cancel()
 	out, err := os.Create(filepath.Join(s.load.dir, "answer"))
 	if err != nil {
@@ -180,6 +184,9 @@ func (s *session) run(ctx context.Context, argv []string) (float64, error) {
 	defer stop()
 	err = cmd.Wait()
 	took := seconds(monotonic() - from)
+	if ctx.Err() != nil {
+		err = fmt.Errorf("no end within %s", commandTimeout)
+	}
 	if err != nil {
 		b, _ := os.ReadFile(out.Name())
 		return 0, fmt.Errorf("%s: %w: %s", strings.Join(argv[:min(len(argv), 4)], " "), err, b[max(0, len(b)-500):])
@@ -216,6 +223,7 @@ func (s *session) stop(ctx context.Context) (float64, error) {
 	if n := s.ended - endedBefore; n != len(pids) {
 		return 0, fmt.Errorf("stop %s: %d of %d children did not end by themselves", s.peer.name(), len(pids)-n, len(pids))
 	}
+	s.done = true
 	return seconds(last - from), nil
 }
 
@@ -254,13 +262,12 @@ func (s *session) close() {
 	_ = os.RemoveAll(s.load.dir)
 }
 
-// patience is how long a supervisor may take to leave after its children have:
-// none if it was never asked.
+// patience is how long a supervisor may take to leave after its children have.
 func (s *session) patience() time.Duration {
-	if s.family == nil {
-		return 0
+	if s.done {
+		return 5 * time.Second
 	}
-	return 5 * time.Second
+	return 0
 }
 
 // sweep ends every process below this one: the last resort at the end.

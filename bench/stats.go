@@ -7,30 +7,24 @@ import (
 
 // series is one figure of one peer.
 type series struct {
-	rounds   []float64 // one value per round
-	samples  []float64 // pooled over all rounds; empty when a round is one sample
-	quantile float64   // what a round's value is of its samples
+	rounds []float64 // one value per round
+	count  int       // measurements behind them
 }
 
-func (s *series) addRound(v float64) { s.rounds = append(s.rounds, v) }
+func (s *series) addRound(v float64) {
+	s.rounds = append(s.rounds, v)
+	s.count++
+}
 
+// addSamples adds a round whose value is a quantile of its samples.
 func (s *series) addSamples(quantile float64, v []float64) {
-	s.quantile = quantile
-	s.samples = append(s.samples, v...)
 	s.rounds = append(s.rounds, percentile(v, quantile))
+	s.count += len(v)
 }
 
-// headline is the number to read: the median of the rounds, or the quantile of
-// all samples together.
-func (s *series) headline() float64 {
-	if len(s.samples) > 0 {
-		return percentile(s.samples, s.quantile)
-	}
-	return percentile(s.rounds, 0.5)
-}
-
-// count is how many measurements stand behind the headline.
-func (s *series) count() int { return max(len(s.rounds), len(s.samples)) }
+// headline is the number to read: the median of the rounds, so that a round
+// that something else disturbed does not count, in a p99 least of all.
+func (s *series) headline() float64 { return percentile(s.rounds, 0.5) }
 
 // percentile returns the q quantile (0..1): the mean of the two middle values
 // for an even median, else by the nearest rank. NaN for nothing.

@@ -30,19 +30,12 @@ func (r *results) of(key, peer string) *series {
 	return r.values[key][peer]
 }
 
-// fail remembers that something could not be measured; the rest goes on.
-func (r *results) fail(what string, err error) {
-	text := fmt.Sprintf("%s: %v", what, err)
-	r.failures = append(r.failures, text)
-	progress("FAILED %s", text)
-}
-
 // row is one line of the table, and of the JSON.
 type row struct {
 	Figure  string  `json:"figure"`
 	Title   string  `json:"title"`
 	Peer    string  `json:"peer"`
-	Median  float64 `json:"median"` // or the quantile the figure is named after
+	Median  float64 `json:"median"` // of the rounds
 	Low     float64 `json:"low"`    // of the rounds
 	High    float64 `json:"high"`
 	Count   int     `json:"count"` // measurements behind the median
@@ -64,7 +57,7 @@ func (r *results) rows(figures []figure, peers []string) []row {
 			if s == nil || len(s.rounds) == 0 {
 				continue
 			}
-			line := row{Figure: f.key, Title: f.title, Peer: peer, Unit: f.unit, Count: s.count(),
+			line := row{Figure: f.key, Title: f.title, Peer: peer, Unit: f.unit, Count: s.count,
 				Median: s.headline() * f.scale, Low: slices.Min(s.rounds) * f.scale, High: slices.Max(s.rounds) * f.scale,
 				format: fmt.Sprintf("%%.%df", f.decimals)}
 			if floor > 0 {

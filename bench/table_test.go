@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// verdicts measures one figure for floor and qsuper and returns qsuper's row.
+// verdict measures one figure for floor and qsuper and returns qsuper's row.
 func verdict(t *testing.T, key string, floor, qsuper float64) row {
 	t.Helper()
 	r := newResults()
