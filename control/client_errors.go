@@ -64,7 +64,8 @@ func newDenied(socket string) *Denied {
 	}
 	st := info.Sys().(*syscall.Stat_t)
 	d.uid, d.gid, d.seen = st.Uid, st.Gid, true
-	d.grouped = info.Mode().Perm()&0o020 != 0 || info.IsDir() && info.Mode().Perm()&0o010 != 0
+	open := info.Mode().Perm()&0o020 != 0 || info.IsDir() && info.Mode().Perm()&0o010 != 0
+	d.grouped = open && st.Gid != 0 // group root is nobody's way in
 	if u, err := user.LookupId(strconv.FormatUint(uint64(st.Uid), 10)); err == nil {
 		d.Owner = u.Username
 	}

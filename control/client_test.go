@@ -25,7 +25,7 @@ func TestNoDaemon(t *testing.T) {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
-	if took := time.Since(began); took > time.Second {
+	if took := time.Since(began); took >= retryFor {
 		t.Errorf("an absent socket was waited for %v", took)
 	}
 
@@ -36,7 +36,7 @@ func TestNoDaemon(t *testing.T) {
 	if _, ok := errors.AsType[*NoDaemon](err); !ok {
 		t.Errorf("stale: %v", err)
 	}
-	if took := time.Since(began); took < retryFor || took > retryFor+3*time.Second {
+	if took := time.Since(began); took < retryFor || took > retryFor+10*time.Second {
 		t.Errorf("a dead socket was tried for %v, want %v", took, retryFor)
 	}
 }

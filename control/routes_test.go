@@ -60,9 +60,15 @@ func TestArgumentsArrive(t *testing.T) {
 	var q StatusQuery
 	var got []any
 	d := &fakeDaemon{
-		status:   func(in StatusQuery) (Status, error) { q = in; return Status{Version: 1}, nil },
-		do:       func(_ context.Context, c Command) (CommandReply, error) { got = append(got, c); return CommandReply{}, nil },
-		shutdown: func(_ context.Context, s Shutdown) (CommandReply, error) { got = append(got, s); return CommandReply{}, nil },
+		status: func(in StatusQuery) (Status, error) { q = in; return Status{Version: 1}, nil },
+		do: func(_ context.Context, c Command) (CommandReply, error) {
+			got = append(got, c)
+			return CommandReply{}, nil
+		},
+		shutdown: func(_ context.Context, s Shutdown) (CommandReply, error) {
+			got = append(got, s)
+			return CommandReply{}, nil
+		},
 		events: func(_ context.Context, n int, follow bool, names []string, emit func(Event) error) error {
 			got = append(got, n, follow, names)
 			return emit(Event{Seq: 7})

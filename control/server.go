@@ -149,6 +149,13 @@ func (s *Server) httpServer(ctx context.Context) *http.Server {
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		BaseContext:       func(net.Listener) context.Context { return ctx },
+		// Only now has the answer left: when the handler returns, its last bytes
+		// may still be in a buffer. A connection that is not kept is closed instead.
+		ConnState: func(c net.Conn, state http.ConnState) {
+			if state == http.StateIdle {
+				c.(*conn).setBusy(false)
+			}
+		},
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, peerKey{}, c)
 		},
@@ -165,7 +172,6 @@ func (s *Server) handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if c, ok := req.Context().Value(peerKey{}).(*conn); ok {
 			c.setBusy(true)
-			defer c.setBusy(false)
 		}
 		mux.ServeHTTP(w, req)
 	})

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -48,10 +49,10 @@ func TestSlowloris(t *testing.T) {
 		c := dial(t, r.path)
 		c.Write([]byte("GET /v1/sta"))
 	}
-	mustAnswer(t, r.path, 4*time.Second)
+	mustAnswer(t, r.path, 10*time.Second)
 	first.SetReadDeadline(time.Now().Add(20 * time.Second))
 	io.Copy(io.Discard, first)
-	if held := time.Since(began); held > headerTimeout+5*time.Second {
+	if held := time.Since(began); held > headerTimeout+10*time.Second {
 		t.Errorf("half a header was waited for %v", held)
 	}
 }
@@ -64,7 +65,7 @@ func TestHeaderTimeout(t *testing.T) {
 	c.Write([]byte("GET /v1/status HTTP/1.1\r\nHost:"))
 	c.SetReadDeadline(time.Now().Add(20 * time.Second))
 	io.Copy(io.Discard, c)
-	if held := time.Since(began); held < headerTimeout-time.Second || held > headerTimeout+5*time.Second {
+	if held := time.Since(began); held < headerTimeout-time.Second || held > headerTimeout+10*time.Second {
 		t.Errorf("given up after %v, want about %v", held, headerTimeout)
 	}
 }
@@ -116,11 +117,11 @@ func TestHugeBodies(t *testing.T) {
 			t.Errorf("announced %v: status %d, %+v", announce, resp.StatusCode, f)
 		}
 		runtime.ReadMemStats(&after)
-		if took, grown := time.Since(began), after.TotalAlloc-before.TotalAlloc; took > 5*time.Second || grown > 8<<20 {
+		if took, grown := time.Since(began), after.TotalAlloc-before.TotalAlloc; took > 20*time.Second || grown > 8<<20 {
 			t.Errorf("announced %v: took %v and %d bytes", announce, took, grown)
 		}
 	}
-	mustAnswer(t, r.path, 2*time.Second)
+	mustAnswer(t, r.path, 10*time.Second)
 }
 
 type letters struct{}
@@ -166,7 +167,7 @@ func TestReadersThatNeverRead(t *testing.T) {
 	for range 200 {
 		fmt.Fprintf(dial(t, r.path), "GET /v1/logs?follow=true HTTP/1.1\r\nHost: q\r\n\r\n")
 	}
-	mustAnswer(t, r.path, 2*time.Second)
+	mustAnswer(t, r.path, 10*time.Second)
 	eventually(t, "every stream to be cut off", func() bool { return running.Load() == 0 && cut.Load() > 0 })
 	if n := peak.Load(); n > maxStreams {
 		t.Errorf("%d streams ran at once, the share is %d", n, maxStreams)
@@ -203,7 +204,7 @@ func TestStreamShare(t *testing.T) {
 	if e, ok := errors.AsType[*Rejected](err); !ok || e.Status != 503 || e.Advice == "" {
 		t.Errorf("one stream too many: %v", err)
 	}
-	mustAnswer(t, r.path, 2*time.Second)
+	mustAnswer(t, r.path, 10*time.Second)
 }
 
 func TestPanicIsAnAnswerAndALogLine(t *testing.T) {
@@ -293,7 +294,7 @@ func TestRunEndsPromptly(t *testing.T) {
 	if err := r.stop(); err != nil {
 		t.Fatal(err)
 	}
-	if took := time.Since(began); took > 2*time.Second {
+	if took := time.Since(began); took > 4*time.Second {
 		t.Errorf("Run took %v to end", took)
 	}
 	if err := <-ended; err != nil {
@@ -305,21 +306,25 @@ func TestRunEndsPromptly(t *testing.T) {
 }
 
 // TestAnswerUnderWayIsFinished: the reply to a shutdown is written although Run
-// has been told to end.
+// is told to end while the handler returns. Often, because it is a race.
 func TestAnswerUnderWayIsFinished(t *testing.T) {
-	var r *running
-	stopped := make(chan error, 1)
-	d := &fakeDaemon{shutdown: func(context.Context, Shutdown) (CommandReply, error) {
-		go func() { stopped <- r.stop() }()
-		eventually(t, "the socket to go away", func() bool { return !exists(r.path) })
-		return CommandReply{Consumers: []string{"orders"}}, nil
-	}}
-	r = newTestServer(t, d, "").start(t)
-	reply, err := New(r.path).Shutdown(context.Background(), Shutdown{})
-	if err != nil || len(reply.Consumers) != 1 {
-		t.Errorf("%v, %v", reply, err)
-	}
-	if err := <-stopped; err != nil {
-		t.Error(err)
+	for range 50 {
+		path := filepath.Join(t.TempDir(), "q.sock")
+		ctx, cancel := context.WithCancel(context.Background())
+		d := &fakeDaemon{shutdown: func(context.Context, Shutdown) (CommandReply, error) {
+			defer cancel()
+			return CommandReply{Consumers: []string{"orders"}}, nil
+		}}
+		s := newTestServer(t, d, path)
+		done := make(chan error, 1)
+		go func() { done <- s.Run(ctx) }()
+		<-s.Ready()
+		reply, err := New(path).Shutdown(context.Background(), Shutdown{})
+		if err != nil || len(reply.Consumers) != 1 {
+			t.Errorf("%v, %v", reply, err)
+		}
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -73,9 +73,9 @@ func runCommand(ctx context.Context, c *control.Client, cmd control.Command, w w
 			return err
 		}
 	} else {
-		outcomes(out, reply)
+		n := outcomes(out, reply, w)
 		if !reply.TimedOut {
-			out.printf("%s\n", summary(reply, cmd, w))
+			out.printf("%s\n", summary(reply, n, cmd, w))
 		}
 	}
 	return verdict(reply, cmd, w)
@@ -106,17 +106,13 @@ func verdict(r control.CommandReply, cmd control.Command, w wording) error {
 
 // busy lists who keeps a wait from ending.
 func busy(r control.CommandReply) string {
+	const most = 10
 	var names []string
 	for _, o := range r.Outcomes {
-		if o.Exit == nil {
+		if o.Exit == nil && o.PID != 0 {
 			names = append(names, instance(o))
 		}
 	}
-	return stillBusy(names)
-}
-
-func stillBusy(names []string) string {
-	const most = 10
 	if len(names) == 0 {
 		return ""
 	}
@@ -134,8 +130,8 @@ func hurry(cmd control.Command) string {
 	return fmt.Sprintf(`to kill what is left: %s`, strings.TrimRight("qsuper stop --now "+strings.Join(cmd.Names, " "), " "))
 }
 
-// summary is the last line: stopped orders, 4 instances, 1 of them had to be killed.
-func summary(r control.CommandReply, cmd control.Command, w wording) string {
+// summary is the last line: stopped orders: 4 instances, 1 of them had to be killed.
+func summary(r control.CommandReply, instances int, cmd control.Command, w wording) string {
 	who := strings.Join(r.Consumers, ", ")
 	if len(r.Consumers) > 5 {
 		who = plural(len(r.Consumers), "consumer")
@@ -145,8 +141,8 @@ func summary(r control.CommandReply, cmd control.Command, w wording) string {
 		return fmt.Sprintf("%s %s%s", w.doing, who, w.suffix)
 	}
 	text := fmt.Sprintf("%s %s%s:", w.done, who, w.suffix)
-	if n := len(r.Outcomes); n > 0 {
-		text += " " + plural(n, "instance")
+	if instances > 0 {
+		text += " " + plural(instances, "instance")
 	} else {
 		text += " nothing had to be done"
 	}

@@ -69,8 +69,40 @@ func scenario(name string, now time.Time) *fakeDaemon {
 // drain stops what the command names: all but the last instance at once, that
 // one is killed when its grace has passed. Slots change as a daemon's would.
 func (f *fakeDaemon) drain(ctx context.Context, c control.Command, grace time.Duration) (control.CommandReply, error) {
-	r := control.CommandReply{Outcomes: []control.Outcome{}}
 	began := time.Now()
+	r := f.beginDrain(c, began.Add(grace))
+	if !c.Wait {
+		r.Outcomes = r.Outcomes[:0]
+		return r, nil
+	}
+	var late <-chan time.Time
+	if d := c.Limit(); d > 0 {
+		late = time.After(d)
+	}
+	last := len(r.Outcomes) - 1
+	for i := range r.Outcomes {
+		share, e := grace*time.Duration(i+1)/time.Duration(2*last+2), control.ExitStatus{Code: 0, Class: "stopped", Step: "signal"}
+		if i == last {
+			share, e = grace, control.ExitStatus{Code: -1, Signal: "SIGKILL", Class: "stopped", Step: "kill"}
+			r.Killed++
+		}
+		select {
+		case <-ctx.Done():
+			return r, ctx.Err()
+		case <-late:
+			r.TimedOut, r.Killed = true, 0
+			return r, nil
+		case <-time.After(time.Until(began.Add(share))):
+		}
+		e.StopSeconds = time.Since(began).Seconds()
+		f.endSlot(&r.Outcomes[i], e)
+	}
+	return r, nil
+}
+
+// beginDrain turns what runs into draining, with one outcome for each.
+func (f *fakeDaemon) beginDrain(c control.Command, deadline time.Time) control.CommandReply {
+	r := control.CommandReply{Outcomes: []control.Outcome{}}
 	f.set(func(st *control.Status) {
 		st.Daemon.Stopping = len(c.Names) == 0
 		for i := range st.Consumers {
@@ -81,60 +113,27 @@ func (f *fakeDaemon) drain(ctx context.Context, c control.Command, grace time.Du
 			r.Consumers = append(r.Consumers, consumer.Name)
 			consumer.State = "stopping"
 			for j := range consumer.Slots {
-				s := &consumer.Slots[j]
-				if s.PID == 0 {
-					continue
+				if s := &consumer.Slots[j]; s.PID != 0 {
+					r.Outcomes = append(r.Outcomes, control.Outcome{Consumer: consumer.Name, Slot: s.Slot, Phase: "draining", PID: s.PID})
+					s.Phase, s.Deadline = "draining", &deadline
 				}
-				r.Outcomes = append(r.Outcomes, control.Outcome{Consumer: consumer.Name, Slot: s.Slot, Phase: "draining", PID: s.PID})
-				s.Phase, s.Deadline = "draining", ptr(began.Add(grace))
 			}
 		}
 	})
-	if !c.Wait {
-		r.Outcomes = r.Outcomes[:0]
-		return r, nil
-	}
-	end := func(i int, e control.ExitStatus) {
-		o := &r.Outcomes[i]
-		f.set(func(st *control.Status) {
-			for j := range st.Consumers {
-				for k := range st.Consumers[j].Slots {
-					if s := &st.Consumers[j].Slots[k]; st.Consumers[j].Name == o.Consumer && s.Slot == o.Slot {
-						s.PID, s.Phase, s.Deadline = 0, "halted", nil
-					}
+	return r
+}
+
+func (f *fakeDaemon) endSlot(o *control.Outcome, e control.ExitStatus) {
+	f.set(func(st *control.Status) {
+		for _, c := range st.Consumers {
+			for k := range c.Slots {
+				if s := &c.Slots[k]; c.Name == o.Consumer && s.Slot == o.Slot {
+					s.PID, s.Phase, s.Deadline = 0, "halted", nil
 				}
 			}
-		})
-		e.StopSeconds = time.Since(began).Seconds()
-		o.Phase, o.PID, o.Exit = "halted", 0, &e
-	}
-	last := len(r.Outcomes) - 1
-	for i := range r.Outcomes {
-		share := grace * time.Duration(i+1) / time.Duration(2*last+2)
-		if i == last {
-			share = grace
 		}
-		limit := time.After(time.Until(began.Add(share)))
-		var late <-chan time.Time
-		if d := c.Limit(); d > 0 {
-			late = time.After(time.Until(began.Add(d)))
-		}
-		select {
-		case <-ctx.Done():
-			return r, ctx.Err()
-		case <-late:
-			r.TimedOut = true
-			return r, nil
-		case <-limit:
-		}
-		if i == last {
-			r.Killed++
-			end(i, control.ExitStatus{Code: -1, Signal: "SIGKILL", Class: "stopped", Step: "kill"})
-		} else {
-			end(i, control.ExitStatus{Code: 0, Class: "stopped", Step: "signal"})
-		}
-	}
-	return r, nil
+	})
+	o.Phase, o.PID, o.Exit = "halted", 0, &e
 }
 
 func running(name string, n int, now time.Time) control.ConsumerStatus {

@@ -23,7 +23,7 @@ func (a *app) findSocket() (string, error) {
 	if path := a.getenv("QSUPER_SOCKET"); path != "" {
 		return path, nil
 	}
-	standard := a.standardSocket("")
+	standard := standardSocket(a.getenv, os.Geteuid(), "")
 	named := a.config != "" || a.getenv("QSUPER_CONFIG") != ""
 	if !named && !exists("qsuper.yaml") && exists(standard) {
 		return standard, nil
@@ -59,7 +59,7 @@ func (a *app) socketIn(file string) (string, error) {
 	if s := valueOf(daemon, "state_dir"); s != nil && s.Value != "" {
 		state = within(file, s.Value)
 	}
-	return a.standardSocket(state), nil
+	return standardSocket(a.getenv, os.Geteuid(), state), nil
 }
 
 func valueOf(n *kind.Node, key string) *kind.Node {
@@ -81,18 +81,18 @@ func within(file, path string) string {
 }
 
 // standardSocket is the path package config gives a file that names none.
-func (a *app) standardSocket(stateDir string) string {
-	if os.Geteuid() == 0 {
+func standardSocket(getenv func(string) string, euid int, stateDir string) string {
+	if euid == 0 {
 		return "/run/qsuper/qsuper.sock"
 	}
-	if dir := a.getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
+	if dir := getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
 		return filepath.Join(dir, "qsuper", "qsuper.sock")
 	}
 	if stateDir == "" {
-		if dir := a.getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		if dir := getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
 			stateDir = filepath.Join(dir, "qsuper")
 		} else {
-			stateDir = filepath.Join(a.getenv("HOME"), ".local", "state", "qsuper")
+			stateDir = filepath.Join(getenv("HOME"), ".local", "state", "qsuper")
 		}
 	}
 	return filepath.Join(stateDir, "qsuper.sock")

@@ -4,8 +4,6 @@ import (
 	"context"
 	"strings"
 	"testing"
-
-	"qsuper/control"
 )
 
 func TestLogs(t *testing.T) {
@@ -41,7 +39,7 @@ func TestLogs(t *testing.T) {
 // its history; Ctrl-C ends it with success.
 func TestFollowSurvivesTheEngine(t *testing.T) {
 	d := scenario("fleet", noon)
-	d.cuts = 2
+	d.cuts = 1
 	c := serve(t, d)
 	var text, errs lockedBuffer
 	out := &screen{Writer: &text, stderr: &errs}
@@ -50,7 +48,7 @@ func TestFollowSurvivesTheEngine(t *testing.T) {
 	go func() {
 		done <- runLogs(ctx, c, logsOptions{follow: true, lines: 100, names: []string{"orders"}}, out)
 	}()
-	eventually(t, "two reconnections", func() bool { return strings.Count(errs.String(), "following again") == 2 })
+	eventually(t, "the reconnection", func() bool { return strings.Count(errs.String(), "following again") == 1 })
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)
@@ -72,25 +70,5 @@ func TestEvents(t *testing.T) {
 `
 	if text.String() != want {
 		t.Errorf("got:\n%s", text)
-	}
-}
-
-func TestOutcomeWords(t *testing.T) {
-	exit := func(e control.ExitStatus) *control.ExitStatus { return &e }
-	for want, o := range map[string]control.Outcome{
-		"exit 0 after 1.2s":                          {Phase: "halted", Exit: exit(control.ExitStatus{StopSeconds: 1.2, Step: "signal"})},
-		"killed after 30s of grace":                  {Phase: "halted", Exit: exit(control.ExitStatus{Code: -1, Signal: "SIGKILL", StopSeconds: 30, Step: "kill"})},
-		"ended by SIGTERM after 0.1s":                {Phase: "halted", Exit: exit(control.ExitStatus{Code: -1, Signal: "SIGTERM", StopSeconds: 0.1, Step: "signal"})},
-		"gone after 2s, its exit code is not known":  {Phase: "halted", Exit: exit(control.ExitStatus{Code: -1, StopSeconds: 2, Class: "unknown"})},
-		"exit 0 after 1.2s; runs with pid 7":         {Phase: "running", PID: 7, Exit: exit(control.ExitStatus{StopSeconds: 1.2})},
-		"runs with pid 7":                            {Phase: "running", PID: 7},
-		"draining, pid 7":                            {Phase: "draining", PID: 7, Reason: "stopped by anna"},
-		"queue is empty":                             {Phase: "waiting", Reason: "queue is empty"},
-		"exit 3 after 1s; waits: 2 crashes in a row": {Phase: "waiting", Reason: "waits: 2 crashes in a row", Exit: exit(control.ExitStatus{Code: 3, StopSeconds: 1})},
-		"killed (OOM killer)":                        {Phase: "halted", Exit: exit(control.ExitStatus{Code: -1, Signal: "SIGKILL", Step: "kill", Detail: "OOM killer"})},
-	} {
-		if got, _ := outcome(o); got != want {
-			t.Errorf("got %q, want %q", got, want)
-		}
 	}
 }

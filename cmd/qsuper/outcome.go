@@ -9,44 +9,50 @@ import (
 	"qsuper/control"
 )
 
-// outcomes prints one line for each instance that ended or started.
-func outcomes(out *screen, r control.CommandReply) {
+// outcomes prints one line for each instance that ended or started, and returns
+// how many there are.
+func outcomes(out *screen, r control.CommandReply, w wording) int {
+	var told []control.Outcome
 	longest := 0
 	for _, o := range r.Outcomes {
-		longest = max(longest, runewidth.StringWidth(instance(o)))
+		// A stop has nothing to tell of a slot in which nothing ran.
+		if w.state != "gone" || o.Exit != nil || o.PID != 0 {
+			told = append(told, o)
+			longest = max(longest, runewidth.StringWidth(instance(o)))
+		}
 	}
-	for _, o := range r.Outcomes {
-		text, st := outcome(o)
+	for _, o := range told {
+		text, st := outcome(o, w)
 		out.printf("%s  %s\n", runewidth.FillRight(instance(o), longest), out.paint(st, text))
 	}
+	return len(told)
 }
 
 func instance(o control.Outcome) string {
 	return fmt.Sprintf("%s/%d", oneLine(o.Consumer), o.Slot)
 }
 
-// outcome says how the former instance ended and what stands in its place.
-func outcome(o control.Outcome) (string, style) {
-	text, st := "", plain
+// outcome says how the former instance ended and, unless it was to be gone,
+// what stands in its place.
+func outcome(o control.Outcome, w wording) (string, style) {
+	var parts []string
+	st := plain
 	if o.Exit != nil {
-		text, st = ending(*o.Exit)
+		text, how := ending(*o.Exit)
+		parts, st = append(parts, text), how
 	}
-	now := ""
 	switch {
 	case o.Phase == "draining" || o.Phase == "killing":
-		now, st = fmt.Sprintf("%s, pid %d", oneLine(o.Phase), o.PID), yellow
+		parts, st = append(parts, fmt.Sprintf("%s, pid %d", oneLine(o.Phase), o.PID)), yellow
 	case o.PID != 0:
-		now = fmt.Sprintf("runs with pid %d", o.PID)
-	case text == "" || o.Reason != "":
-		now = oneLine(o.Phase)
+		parts = append(parts, fmt.Sprintf("runs with pid %d", o.PID))
+	case w.state == "gone" && o.Exit != nil:
+	case o.Reason != "":
+		parts = append(parts, oneLine(o.Reason))
+	default:
+		parts = append(parts, oneLine(o.Phase))
 	}
-	if o.Reason != "" && o.PID == 0 {
-		now = oneLine(o.Reason)
-	}
-	if text != "" && now != "" {
-		text += "; "
-	}
-	return text + now, st
+	return strings.Join(parts, "; "), st
 }
 
 // ending says how one stop ended: exit 0 after 1.2s, killed after 30s of grace.

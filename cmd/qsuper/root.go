@@ -72,6 +72,7 @@ func newRootCmd(a *app) *cobra.Command {
 	}
 	cobra.EnableCommandSorting = false
 	cmd.CompletionOptions.DisableDefaultCmd = true
+	cmd.SuggestionsMinimumDistance = 2
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage(`see "`+cmd.CommandPath()+` --help"`, "%w", err)
 	})

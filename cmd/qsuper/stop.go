@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -12,6 +13,9 @@ import (
 )
 
 var stopWords = wording{doing: "stopping", done: "stopped", noun: "stop", state: "gone"}
+
+// goneEvery is how often a daemon that ends is asked whether it still answers.
+const goneEvery = 10 * time.Millisecond
 
 type stopOptions struct {
 	names []string
@@ -80,7 +84,7 @@ func stopDaemon(ctx context.Context, c *control.Client, cmd control.Command, out
 			err = nil // it ended before it had answered; whether it is gone is seen next
 		}
 		if err == nil && cmd.Wait {
-			err = gone(waiting, c, keeper)
+			err = gone(waiting, c, keeper, st.Daemon)
 		}
 		return reply, err
 	})
@@ -100,7 +104,7 @@ func reportShutdown(reply control.CommandReply, st control.Status, cmd control.C
 		}
 		return verdict(reply, cmd, stopWords)
 	}
-	outcomes(out, reply)
+	n := outcomes(out, reply, stopWords)
 	name := "the daemon " + oneLine(st.Daemon.Name)
 	switch {
 	case !cmd.Wait:
@@ -108,9 +112,9 @@ func reportShutdown(reply control.CommandReply, st control.Status, cmd control.C
 	case lost:
 		out.printf("stopped %s; how each instance ended is in its log\n", name)
 	case reply.Killed > 0:
-		out.printf("stopped %s and %s, %d of them had to be killed\n", name, plural(len(reply.Outcomes), "instance"), reply.Killed)
+		out.printf("stopped %s and %s, %d of them had to be killed\n", name, plural(n, "instance"), reply.Killed)
 	default:
-		out.printf("stopped %s and %s\n", name, plural(len(reply.Outcomes), "instance"))
+		out.printf("stopped %s and %s\n", name, plural(n, "instance"))
 	}
 	return verdict(reply, cmd, stopWords)
 }
@@ -135,23 +139,30 @@ func late(ctx context.Context, c *control.Client, cmd control.Command, out *scre
 			return err
 		}
 	} else {
-		outcomes(out, reply)
+		outcomes(out, reply, stopWords)
 	}
 	return verdict(reply, cmd, stopWords)
 }
 
-// gone waits until nobody answers and the keeper has left.
-func gone(ctx context.Context, c *control.Client, keeper *process) error {
+// gone waits until the keeper has left and nobody answers.
+func gone(ctx context.Context, c *control.Client, keeper *process, before control.DaemonStatus) error {
 	if err := keeper.wait(ctx); err != nil {
 		return err
 	}
-	_, err := c.Status(ctx, control.StatusQuery{})
-	switch {
-	case ended(err):
-		return nil
-	case err == nil:
-		return fmt.Errorf("everything was stopped, but a daemon answers at %s again: something has restarted it", c.Socket())
-	default:
-		return err
+	for {
+		st, err := c.Status(ctx, control.StatusQuery{})
+		if _, none := errors.AsType[*control.NoDaemon](err); none {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err == nil && !st.Daemon.StartedAt.Equal(before.StartedAt) {
+			return fmt.Errorf("everything was stopped, but another daemon answers at %s already: something has started it", c.Socket())
+		}
+		select { // it is about to end
+		case <-ctx.Done():
+		case <-time.After(goneEvery):
+		}
 	}
 }

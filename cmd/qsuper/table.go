@@ -39,6 +39,7 @@ func (t *table) add(cells ...cell) *row {
 const (
 	gap       = 2
 	flexLeast = 30 // what a flexible column is given before others are dropped for it
+	flexWorst = 6  // below this it says nothing any more
 	nameLeast = 12 // what the first column is cut to at worst
 )
 
@@ -93,8 +94,10 @@ func (t *table) fit(screen int) []int {
 	if missing := wanted - t.spare(widths, flex, screen); missing > 0 {
 		widths[0] = max(min(widths[0], nameLeast), widths[0]-missing)
 	}
-	if flex >= 0 && widths[flex] > 0 {
-		widths[flex] = max(1, min(widths[flex], t.spare(widths, flex, screen)))
+	if flex >= 0 {
+		if widths[flex] = min(widths[flex], t.spare(widths, flex, screen)); widths[flex] < flexWorst {
+			widths[flex] = 0
+		}
 	}
 	return widths
 }
