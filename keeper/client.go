@@ -35,6 +35,7 @@ type Client struct {
 	mu      sync.Mutex
 	pending []byte
 	specs   map[string]sentSpec // by slot
+	lastEnv []string            // of the specification that was sent last
 	lastID  uint64
 	broken  error
 	more    chan struct{} // holds a token while pending is not empty
@@ -228,13 +229,18 @@ func (c *Client) Start(r StartRequest) error {
 	if !known || !sent.spec.equal(&r.Spec) {
 		sent = sentSpec{c.lastID + 1, r.Spec}
 		s.Spec = &r.Spec
+		if s.SameEnv = sharedStrings(r.Spec.Env, c.lastEnv); s.SameEnv {
+			short := r.Spec
+			short.Env = nil
+			s.Spec = &short
+		}
 	}
 	s.SpecID = sent.id
 	if err := c.queue(frameStart, s); err != nil {
 		return fmt.Errorf("start %s: %w", r.Slot, err)
 	}
 	if s.Spec != nil {
-		c.lastID = sent.id
+		c.lastID, c.lastEnv = sent.id, r.Spec.Env
 		c.specs[r.Slot] = sent
 	}
 	return nil

@@ -44,6 +44,7 @@ type engine struct {
 	conn int           // -1: none
 
 	in, out []byte
+	more    bool // in holds a whole frame
 	waiting bool // for the socket to take more of out
 	reload  bool // a Reload came before the engine said Hello
 	greeted bool // has said Hello
@@ -97,7 +98,7 @@ func (e *engine) spawn() error {
 	}
 	e.p, e.conn = p, fds[0]
 	e.k.pids[p.PID] = struct{}{}
-	e.in, e.out, e.waiting, e.reload, e.greeted, e.listed = nil, nil, false, false, false, false
+	e.in, e.out, e.more, e.waiting, e.reload, e.greeted, e.listed = nil, nil, false, false, false, false, false
 	for _, s := range e.k.slots {
 		s.specID = 0 // a new engine numbers its own
 	}
@@ -131,8 +132,8 @@ func (e *engine) ready(events uint32) {
 // receive reads once. The end of the stream is the end of this engine, as it
 // has no other way to be asked anything.
 func (e *engine) receive() {
-	if len(e.in) > MaxFrame+readChunk {
-		return // a whole frame is in there: first that
+	if e.more {
+		return // first what is there: the socket keeps the rest, and the engine waits
 	}
 	if cap(e.in)-len(e.in) < readChunk {
 		e.in = append(make([]byte, 0, 2*len(e.in)+readChunk), e.in...)
@@ -152,32 +153,35 @@ func (e *engine) receive() {
 }
 
 // handle carries out at most maxBatch requests and tells whether there are more.
-func (e *engine) handle() (more bool) {
-	if len(e.in) == 0 {
-		return false
-	}
+func (e *engine) handle() bool {
 	rest := e.in
-	for range maxBatch {
+	e.more = false
+	for n := 0; len(rest) > 0; n++ {
 		t, body, after, ok, err := nextFrame(rest)
-		if err == nil && ok {
+		if ok && n == maxBatch {
+			e.more = true
+			break
+		}
+		if ok {
 			rest = after
 			err = e.k.request(t, body)
 		}
 		if err != nil {
 			e.drop(err)
+		}
+		if e.conn < 0 {
 			return false
 		}
 		if !ok {
-			e.in = append(e.in[:0], rest...)
-			return false
-		}
-		if e.conn < 0 { // dropped while it was served
-			return false
+			break
 		}
 	}
-	e.in = append(e.in[:0], rest...)
-	_, _, _, more, err := nextFrame(e.in)
-	return more || err != nil
+	if len(rest) == 0 && cap(e.in) > 4*readChunk {
+		e.in = nil // a long frame should not be paid for for ever
+	} else {
+		e.in = e.in[:copy(e.in, rest)]
+	}
+	return e.more
 }
 
 // send queues a frame; flush writes what has come together in a turn of the loop.
@@ -217,7 +221,9 @@ func (e *engine) flush() {
 	if e.conn < 0 {
 		return
 	}
-	e.out = e.out[:copy(e.out, e.out[sent:])]
+	if sent > 0 {
+		e.out = e.out[:copy(e.out, e.out[sent:])]
+	}
 	if len(e.out) == 0 && cap(e.out) > readChunk {
 		e.out = nil // a burst should not be paid for for ever
 	}
@@ -250,7 +256,7 @@ func (e *engine) drop(err error) {
 func (e *engine) hangUp() {
 	e.k.poll.remove(e.conn)
 	unix.Close(e.conn)
-	e.conn, e.in, e.out, e.greeted, e.listed = -1, nil, nil, false, false
+	e.conn, e.in, e.out, e.more, e.greeted, e.listed = -1, nil, nil, false, false, false
 }
 
 // engineExit is the engine as the source of its own exit.
@@ -264,13 +270,15 @@ func (x *engineExit) ready(uint32) {
 	// What it asked for last counts: a QuitRequest followed by an exit is the
 	// normal end. Its helpers die with it, while its unreaped pid still names them.
 	_ = e.p.SignalGroup(syscall.SIGKILL)
-	for e.conn >= 0 {
-		before := len(e.in)
-		e.receive()
-		if e.conn >= 0 && len(e.in) == before {
-			break // nothing more, though a stray process holds the other end
+	for {
+		for e.handle() {
 		}
-		for e.conn >= 0 && e.handle() {
+		have := len(e.in)
+		if e.conn >= 0 {
+			e.receive()
+		}
+		if len(e.in) <= have { // the end, or nothing though a stray process holds the other end
+			break
 		}
 	}
 	exit, ok, err := e.p.Reap()

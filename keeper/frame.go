@@ -46,6 +46,10 @@ type start struct {
 	SpecID uint64 `json:"spec_id"`        // unique for the connection, never 0
 	Spec   *Spec  `json:"spec,omitempty"` // nil: what SpecID said last time for this slot
 	Memo   []byte `json:"memo,omitempty"`
+
+	// SameEnv leaves out Spec.Env: it is that of the specification before this
+	// one. Slots of one consumer share it, and it is most of what a start says.
+	SameEnv bool `json:"same_env,omitempty"`
 }
 
 // appendFrame encodes body behind what is in buf. A body that is too long

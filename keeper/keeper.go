@@ -47,9 +47,10 @@ type keeper struct {
 	runs   *pidfile.Runs
 	engine engine
 	slots  map[string]*slot
-	live   int              // slots in which something runs
-	pids   map[int]struct{} // unreaped children that the loop waits for by pidfd
-	last   *Spec            // the specification that came last, see Spec.share
+	live   int                    // slots in which something runs
+	pids   map[int]struct{}       // unreaped children that the loop waits for by pidfd
+	last   *Spec                  // the specification that came last, see Spec.share
+	left   map[string]pidfile.Run // processes of an earlier keeper, by slot
 	null   int
 	oom    bool      // children must be given a normal oom_score_adj
 	since  time.Time // the keeper's start
@@ -141,7 +142,9 @@ func open(opt Options) (*keeper, error) {
 	if err != nil {
 		return nil, errors.Join(err, unix.Close(k.null))
 	}
+	k.left = map[string]pidfile.Run{}
 	for _, r := range left {
+		k.left[r.Slot] = r
 		k.log.Warn("process of an earlier daemon lives on; its slot stays locked until it ends", "slot", r.Slot, "pid", r.PID)
 	}
 	return k, nil

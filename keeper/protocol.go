@@ -28,7 +28,8 @@ const MaxMemo = 8 << 10
 type Spec struct {
 	Path   string   `json:"path"` // executable: absolute, or relative to Dir
 	Argv   []string `json:"argv"` // Argv[0] included
-	Env    []string `json:"env"`  // complete; the keeper adds QSUPER_RUN_ID
+	Env    []string `json:"env"`  // what the slots of a consumer have in common
+	Own    []string `json:"own"`  // what is this slot's own; the keeper adds QSUPER_RUN_ID
 	Dir    string   `json:"dir"`
 	Cred   *Cred    `json:"cred,omitempty"`   // nil: the keeper's own
 	Umask  *uint32  `json:"umask,omitempty"`  // nil: inherited

@@ -74,7 +74,12 @@ func (k *keeper) start(f start) error {
 		k.slots[f.Slot] = s
 	}
 	switch {
+	case f.SameEnv && k.last == nil:
+		return fmt.Errorf("%w: %s refers to an environment that was never sent", errFrame, f.Slot)
 	case f.Spec != nil:
+		if f.SameEnv {
+			f.Spec.Env = k.last.Env
+		}
 		f.Spec.share(k.last)
 		s.spec, s.specID, k.last = f.Spec, f.SpecID, f.Spec
 	case s.specID == 0 || s.specID != f.SpecID:

@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime/pprof"
 	"strconv"
 	"strings"
 	"sync"
@@ -49,11 +48,6 @@ func TestMain(m *testing.M) {
 }
 
 func playKeeper() {
-	if f := os.Getenv("QSUPER_TEST_PROFILE"); f != "" {
-		w, _ := os.Create(f)
-		pprof.StartCPUProfile(w)
-		defer pprof.StopCPUProfile()
-	}
 	code, err := Run(context.Background(), Options{
 		EngineArgv: []string{"/proc/self/exe"},
 		EngineEnv:  []string{roleEnv + "=engine", dirEnv + "=" + os.Getenv(dirEnv)},
@@ -68,7 +62,6 @@ func playKeeper() {
 		fmt.Fprintln(os.Stderr, "keeper:", err)
 		os.Exit(1)
 	}
-	pprof.StopCPUProfile()
 	os.Exit(code)
 }
 
@@ -325,7 +318,7 @@ func (l *link) start(slot string, run uint64, s Spec) Started {
 }
 
 // eventually polls until ok says so.
-func eventually(t *testing.T, what string, ok func() bool) {
+func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -346,4 +339,70 @@ func procCPU(pid int) time.Duration {
 	user, _ := strconv.Atoi(f[14-3])
 	system, _ := strconv.Atoi(f[15-3])
 	return time.Duration(user+system) * 10 * time.Millisecond
+}
+
+// consumer is the test binary as a process that misbehaves, see playConsumer.
+func (r *rig) consumer(slot string, args ...string) Spec {
+	exe, err := os.Executable()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	s := r.command(slot, append([]string{exe}, args...)...)
+	s.Env = append(s.Env, roleEnv+"=consumer")
+	return s
+}
+
+// says waits until the log of a slot holds a text.
+func (r *rig) says(slot, text string) {
+	r.t.Helper()
+	eventually(r.t, slot+" says "+text, func() bool {
+		b, _ := os.ReadFile(r.logPath(slot))
+		return bytes.Contains(b, []byte(text))
+	})
+}
+
+// field is one line of /proc/PID/status.
+func field(t testing.TB, pid int, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(b)) {
+		if k, v, _ := strings.Cut(line, ":"); k == name {
+			return strings.Join(strings.Fields(v), " ")
+		}
+	}
+	t.Fatalf("no %s in status of %d", name, pid)
+	return ""
+}
+
+func getsid(pid int) int {
+	n, _ := unix.Getsid(pid)
+	return n
+}
+
+func itoa(n int) string { return strconv.Itoa(n) }
+
+func touch(t testing.TB, path string) {
+	t.Helper()
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// childrenOf counts the children of a process, zombies included.
+func childrenOf(t testing.TB, pid int) (n int) {
+	t.Helper()
+	entries, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, e := range entries {
+		b, err := os.ReadFile(e)
+		if err != nil {
+			continue
+		}
+		if f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:])); f[4-3] == itoa(pid) {
+			n++
+		}
+	}
+	return n
 }

@@ -61,6 +61,10 @@ func (s *slot) info(now time.Duration) SlotInfo {
 // start takes the lock, then starts the process, which inherits it.
 func (s *slot) start(id uint64) error {
 	spec := s.spec
+	// First, for whoever holds the slot in our place may be waiting for a reader.
+	if err := s.attach(spec); err != nil {
+		return fmt.Errorf("prepare output of %s: %w", s.name, err)
+	}
 	held, err := s.lock(spec)
 	if err != nil {
 		return err
@@ -89,7 +93,15 @@ func (s *slot) start(id uint64) error {
 	return nil
 }
 
+// lock takes the slot's lock. A process that an earlier keeper left in the slot
+// counts as its holder even if it closed the descriptor that says so.
 func (s *slot) lock(spec *Spec) (*file.Lock, error) {
+	if left, ok := s.k.left[s.name]; ok {
+		if left.Alive() {
+			return nil, &lock.HeldError{Name: s.name, By: fmt.Sprintf("pid %d, started by an earlier daemon", left.PID)}
+		}
+		delete(s.k.left, s.name)
+	}
 	if spec.Lock == "" {
 		return nil, nil
 	}
@@ -101,7 +113,7 @@ func (s *slot) lock(spec *Spec) (*file.Lock, error) {
 func (s *slot) launch(r *run, path string, argv []string, pidOf string) (*proc.Process, error) {
 	p := r.spec.process()
 	p.Path, p.Argv = path, argv
-	p.Env = append(slices.Clip(p.Env), "QSUPER_RUN_ID="+s.name+"."+strconv.FormatUint(r.id, 10)+"."+s.k.id)
+	p.Env = append(slices.Concat(p.Env, r.spec.Own), "QSUPER_RUN_ID="+s.name+"."+strconv.FormatUint(r.id, 10)+"."+s.k.id)
 	p.OOM = s.k.oom
 	if pidOf != "" {
 		p.Env = append(p.Env, "QSUPER_PID="+pidOf)
@@ -123,9 +135,6 @@ func (s *slot) launch(r *run, path string, argv []string, pidOf string) (*proc.P
 // output returns a descriptor for stdout and stderr. It is opened for reading
 // too, so that a write never fails for want of a reader when the keeper dies.
 func (s *slot) output(spec *Spec) (int, error) {
-	if err := s.attach(spec); err != nil {
-		return -1, fmt.Errorf("prepare output of %s: %w", s.name, err)
-	}
 	if s.stream == nil {
 		return s.k.null, nil
 	}

@@ -9,7 +9,7 @@ import (
 // equal says whether two specifications start the same process the same way.
 func (s *Spec) equal(o *Spec) bool {
 	return s.Path == o.Path && s.Dir == o.Dir && s.Lock == o.Lock && s.FIFO == o.FIFO && s.Log == o.Log &&
-		slices.Equal(s.Argv, o.Argv) && slices.Equal(s.Env, o.Env) &&
+		slices.Equal(s.Argv, o.Argv) && sameStrings(s.Env, o.Env) && slices.Equal(s.Own, o.Own) &&
 		s.Cred.equal(o.Cred) &&
 		same(s.Umask, o.Umask) && same(s.NoFile, o.NoFile) && same(s.Nice, o.Nice) &&
 		s.Stop.equal(&o.Stop)
@@ -24,6 +24,16 @@ func (c *Cred) equal(o *Cred) bool {
 		return c == o
 	}
 	return c.UID == o.UID && c.GID == o.GID && slices.Equal(c.Groups, o.Groups)
+}
+
+// sameStrings is slices.Equal, at once for a slice that is shared.
+func sameStrings(a, b []string) bool {
+	return sharedStrings(a, b) || slices.Equal(a, b)
+}
+
+// sharedStrings says whether a and b are one slice.
+func sharedStrings(a, b []string) bool {
+	return len(a) == len(b) && len(a) > 0 && &a[0] == &b[0]
 }
 
 func same[T comparable](a, b *T) bool {
@@ -41,8 +51,12 @@ func (s *Spec) share(prev *Spec) {
 	}
 	shareString(&s.Path, prev.Path)
 	shareString(&s.Dir, prev.Dir)
-	shareStrings(s.Argv, prev.Argv)
-	shareStrings(s.Env, prev.Env)
+	if slices.Equal(s.Argv, prev.Argv) {
+		s.Argv = prev.Argv
+	}
+	if sameStrings(s.Env, prev.Env) {
+		s.Env = prev.Env
+	}
 	if s.Stop.equal(&prev.Stop) {
 		s.Stop = prev.Stop
 	}
@@ -54,12 +68,6 @@ func (s *Spec) share(prev *Spec) {
 func shareString(s *string, prev string) {
 	if *s == prev {
 		*s = prev
-	}
-}
-
-func shareStrings(s, prev []string) {
-	for i := range min(len(s), len(prev)) {
-		shareString(&s[i], prev[i])
 	}
 }
 

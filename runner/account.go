@@ -1,9 +1,8 @@
 package runner
 
 import (
-	"os"
 	"sync"
-	"time"
+	"syscall"
 
 	"qsuper/config"
 	"qsuper/keeper"
@@ -20,14 +19,27 @@ type account struct {
 // that is removed meanwhile is found missing at the next start.
 type accounts struct {
 	mu    sync.Mutex
-	stamp [2]time.Time
+	stamp userStamp
 	known map[string]account
 }
 
-func (a *accounts) lookup(name string) (account, error) {
+// userStamp changes when the user database does.
+type userStamp [2]int64
+
+func stampOfUsers() userStamp { return userStamp{modified("/etc/passwd"), modified("/etc/group")} }
+
+func modified(path string) int64 {
+	var st syscall.Stat_t
+	if syscall.Stat(path, &st) != nil {
+		return 0
+	}
+	return st.Mtim.Nano()
+}
+
+func (a *accounts) lookup(name string, stamp userStamp) (account, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if stamp := [2]time.Time{modified("/etc/passwd"), modified("/etc/group")}; a.known == nil || stamp != a.stamp {
+	if a.known == nil || stamp != a.stamp {
 		a.known, a.stamp = map[string]account{}, stamp
 	}
 	if acc, ok := a.known[name]; ok {
@@ -46,12 +58,4 @@ func (a *accounts) lookup(name string) (account, error) {
 	}
 	a.known[name] = acc
 	return acc, nil
-}
-
-func modified(path string) time.Time {
-	info, err := os.Stat(path)
-	if err != nil {
-		return time.Time{}
-	}
-	return info.ModTime()
 }

@@ -40,6 +40,8 @@ type consumer struct {
 	observed plan.Observed
 	replan   bool
 	work     work
+	plan     *blueprint // of the latest start
+	print    string     // fingerprint of cfg; "" = not computed yet
 	rolls    []*roll
 	watchers []watcher
 	exits    uint64
@@ -74,7 +76,9 @@ func newConsumer(r *Runner, cfg *config.Consumer) *consumer {
 // configure takes the words of the file and of people; slots beyond the new
 // number stay until they are empty.
 func (c *consumer) configure(cfg *config.Consumer) {
-	c.cfg = cfg
+	if c.cfg != cfg {
+		c.cfg, c.print = cfg, ""
+	}
 	c.shared.Store(cfg)
 	c.human = c.r.intents.get(cfg.Name)
 	if !cfg.Autostart && !c.human.Started && c.human.Stopped == "" {
@@ -90,6 +94,14 @@ func (c *consumer) configure(cfg *config.Consumer) {
 	}
 	c.slots.Store(int64(len(c.units)))
 	c.replan = true
+}
+
+// finger is the fingerprint of what makes a process of this consumer.
+func (c *consumer) finger() string {
+	if c.print == "" {
+		c.print = c.cfg.Fingerprint()
+	}
+	return c.print
 }
 
 func (c *consumer) newUnit(n int) *unit {
@@ -133,7 +145,10 @@ func (c *consumer) handle(m any, now time.Time) {
 	case keeper.Started:
 		c.with(m.Slot, func(u *unit) { c.step(u, now, slot.Spawned{Run: m.Run, PID: m.PID}) })
 	case keeper.StartFailed:
-		c.with(m.Slot, func(u *unit) { c.step(u, now, startFailed(m)) })
+		c.with(m.Slot, func(u *unit) {
+			u.spec = nil // whatever it was, look again
+			c.step(u, now, startFailed(m))
+		})
 	case keeper.Stopping:
 		if m.Step == "kill" {
 			c.with(m.Slot, func(u *unit) { c.step(u, now, slot.Killed{Run: m.Run}) })
@@ -286,15 +301,21 @@ func (c *consumer) step(u *unit, now time.Time, ev slot.Event) {
 	}
 }
 
+// spawn asks the keeper for a process. What was looked up for the last start of
+// the slot serves again until the file, a user or the program changes.
 func (c *consumer) spawn(u *unit, now time.Time) {
-	spec, err := c.r.launcher().spec(c.cfg, u.n)
-	if err != nil {
-		c.step(u, now, slot.SpawnFailed{Run: u.state.Run, Kind: slot.FailExec, Reason: err.Error()})
-		return
+	l := c.r.launcher()
+	if u.spec == nil || u.plan != c.plan || !c.plan.holds(l, c.cfg) {
+		spec, base, err := l.spec(c.cfg, u.n, c.plan)
+		if err != nil {
+			c.step(u, now, slot.SpawnFailed{Run: u.state.Run, Kind: slot.FailExec, Reason: err.Error()})
+			return
+		}
+		c.plan, u.plan, u.spec = base, base, &spec
+		u.finger = c.finger()
 	}
-	u.finger, u.usage = c.cfg.Fingerprint(), usage{}
-	u.unacked = 0
-	c.send(c.r.keeper.Start(keeper.StartRequest{Slot: u.key, Run: u.state.Run, Spec: spec, Memo: u.memo()}))
+	u.usage, u.unacked = usage{}, 0
+	c.send(c.r.keeper.Start(keeper.StartRequest{Slot: u.key, Run: u.state.Run, Spec: *u.spec, Memo: u.memo()}))
 }
 
 // send notes that the keeper cannot be reached. Nothing else is to be done:

@@ -47,35 +47,68 @@ func baseEnv(cfg *config.Config) []string {
 	return env
 }
 
-// spec builds the launch of one slot. Its error is what a person has to repair:
-// a missing program, a user that does not exist, an env file that is gone.
-func (l *launcher) spec(c *config.Consumer, n int) (keeper.Spec, error) {
+// blueprint is what the slots of one consumer have in common, as long as it
+// holds: a thousand starts should not look up the same user a thousand times.
+type blueprint struct {
+	l     *launcher
+	cfg   *config.Consumer
+	stamp userStamp
+	who   account
+	own   map[string]string // `env`, filled in
+	env   []string          // all of it
+	path  string            // the value of PATH
+}
+
+// holds says whether a blueprint can be used once more. Env files are read at
+// every start, so a consumer that has some never keeps one.
+func (b *blueprint) holds(l *launcher, c *config.Consumer) bool {
+	return b != nil && b.l == l && b.cfg == c && len(c.EnvFile) == 0 && b.stamp == stampOfUsers()
+}
+
+// blueprint looks at users and env files. Its error is what a person has to
+// repair.
+func (l *launcher) blueprint(c *config.Consumer, own map[string]string) (*blueprint, error) {
+	b := &blueprint{l: l, cfg: c, stamp: stampOfUsers(), own: own}
+	var err error
+	if b.who, err = l.users.lookup(c.User, b.stamp); err != nil {
+		return nil, err
+	}
+	env, err := l.env(c, own, b.who)
+	if err != nil {
+		return nil, err
+	}
+	b.env, b.path = list(env), env["PATH"]
+	return b, nil
+}
+
+// spec builds the launch of one slot on the consumer's blueprint, or on a new
+// one. Its error is what a person has to repair: a missing program, a user that
+// does not exist, an env file that is gone.
+func (l *launcher) spec(c *config.Consumer, n int, old *blueprint) (keeper.Spec, *blueprint, error) {
 	launch, err := c.Expand(n)
 	if err != nil {
-		return keeper.Spec{}, err
+		return keeper.Spec{}, nil, err
 	}
-	who, err := l.users.lookup(c.User)
-	if err != nil {
-		return keeper.Spec{}, err
+	b := old
+	if !b.holds(l, c) || !maps.Equal(b.own, launch.Env) {
+		if b, err = l.blueprint(c, launch.Env); err != nil {
+			return keeper.Spec{}, nil, err
+		}
 	}
-	env, err := l.env(c, launch.Env, who, n)
+	path, err := config.FindProgram(launch.Argv[0], launch.Dir, b.path, b.who.Identity)
 	if err != nil {
-		return keeper.Spec{}, err
-	}
-	path, err := config.FindProgram(launch.Argv[0], launch.Dir, env["PATH"], who.Identity)
-	if err != nil {
-		return keeper.Spec{}, err
+		return keeper.Spec{}, nil, err
 	}
 	s := keeper.Spec{
-		Path: path, Argv: launch.Argv, Env: list(env), Dir: launch.Dir, Cred: who.cred,
+		Path: path, Argv: launch.Argv, Env: b.env, Own: []string{"QSUPER_SLOT=" + strconv.Itoa(n)}, Dir: launch.Dir, Cred: b.who.cred,
 		Umask: c.Umask, NoFile: c.Limits.NoFile, Nice: c.Limits.Nice,
 		Lock: filepath.Join(l.stateDir, "locks", fileName(c.Name, n)),
-		Log:  l.log(c, n), Stop: l.stop(c, launch.Dir, env["PATH"]),
+		Log:  l.log(c, n), Stop: l.stop(c, launch.Dir, b.path),
 	}
 	if c.Logs.To != "none" {
 		s.FIFO = filepath.Join(l.stateDir, "fifo", fileName(c.Name, n))
 	}
-	return s, nil
+	return s, b, nil
 }
 
 func (l *launcher) log(c *config.Consumer, n int) keeper.Log {
@@ -124,7 +157,7 @@ func fileName(consumer string, n int) string { return consumer + "." + strconv.I
 
 // env is the environment of one start: the base, the user's own, the file's
 // env_file in order, env, and who the process is.
-func (l *launcher) env(c *config.Consumer, own map[string]string, who account, n int) (map[string]string, error) {
+func (l *launcher) env(c *config.Consumer, own map[string]string, who account) (map[string]string, error) {
 	env := make(map[string]string, len(l.base)+len(own)+8)
 	for _, kv := range l.base {
 		k, v, _ := strings.Cut(kv, "=")
@@ -144,7 +177,8 @@ func (l *launcher) env(c *config.Consumer, own map[string]string, who account, n
 	}
 	maps.Copy(env, files)
 	maps.Copy(env, own)
-	env["QSUPER_CONSUMER"], env["QSUPER_SLOT"] = c.Name, strconv.Itoa(n)
+	env["QSUPER_CONSUMER"] = c.Name
+	delete(env, "QSUPER_SLOT") // each slot's own
 	return env, nil
 }
 

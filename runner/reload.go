@@ -39,7 +39,7 @@ func (c *consumer) reconfigure(cfg *config.Consumer, now time.Time) {
 	logs := c.cfg.Logs != cfg.Logs
 	c.removed = false
 	c.configure(cfg)
-	finger := cfg.Fingerprint()
+	finger := c.finger()
 	var outdated []*unit
 	for _, u := range c.units {
 		switch {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"qsuper/config"
+	"qsuper/keeper"
 	"qsuper/plan"
 	"qsuper/slot"
 )
@@ -22,6 +23,8 @@ type unit struct {
 	stopped string            // who stopped just this slot
 	exits   []slot.ExitRecord // newest last
 	finger  string            // configuration that the running process was started with
+	spec    *keeper.Spec      // of the last start; nil: look again
+	plan    *blueprint        // that spec rests on
 	usage   usage
 }
 
@@ -87,15 +90,16 @@ type memoExit struct {
 	Class  slot.Class `json:"k"`
 	Step   string     `json:"t,omitempty"`
 	Cause  slot.Code  `json:"u,omitempty"`
-	At     int64      `json:"a"` // Unix ms
-	Ran    int64      `json:"d"` // ns
+	At     int64      `json:"a"`           // Unix ms
+	Ran    int64      `json:"d"`           // ns
+	Took   int64      `json:"o,omitempty"` // ns
 	Note   string     `json:"n,omitempty"`
 }
 
 func (u *unit) memo() []byte {
 	m := memo{Finger: u.finger, Failures: u.state.Failures, Quick: u.state.Quick, Exits: make([]memoExit, len(u.exits))}
 	for i, e := range u.exits {
-		m.Exits[i] = memoExit{e.Run, e.Code, e.Signal, e.Class, e.Step, e.Cause, e.At.UnixMilli(), int64(e.Ran), e.Note}
+		m.Exits[i] = memoExit{e.Run, e.Code, e.Signal, e.Class, e.Step, e.Cause, e.At.UnixMilli(), int64(e.Ran), int64(e.Took), e.Note}
 	}
 	switch s := &u.state; {
 	case s.Final:
@@ -121,7 +125,7 @@ func (u *unit) recall(raw []byte) {
 	for _, e := range m.Exits {
 		u.remember(slot.ExitRecord{
 			Run: e.Run, Code: e.Code, Signal: e.Signal, Class: e.Class, Step: e.Step, Cause: e.Cause,
-			At: time.UnixMilli(e.At), Ran: time.Duration(e.Ran), Note: e.Note,
+			At: time.UnixMilli(e.At), Ran: time.Duration(e.Ran), Took: time.Duration(e.Took), Note: e.Note,
 		})
 	}
 	if n := len(u.exits); n > 0 {

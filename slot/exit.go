@@ -30,6 +30,9 @@ func exited(p Policy, s State, now time.Time, e ExitInfo) (State, Effect) {
 		Run: s.Run, Code: e.Code, Signal: e.Signal, Class: class, Step: e.Step,
 		Cause: cause, At: e.At, Ran: e.Ran, Note: remark(e, class),
 	}
+	if asked && !s.Asked.IsZero() {
+		s.Last.Took = max(0, now.Sub(s.Asked))
+	}
 	quick := e.Ran < p.MinUptime
 	switch {
 	case class.Failed():

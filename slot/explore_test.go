@@ -39,6 +39,7 @@ func normal(n node) node {
 		return base.Add(time.Hour)
 	}
 	s.Deadline = rel(s.Deadline)
+	s.Asked = time.Time{}
 	s.Since, s.Last = base, ExitRecord{}
 	if !s.Started.IsZero() {
 		s.Started = base

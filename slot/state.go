@@ -51,11 +51,12 @@ type State struct {
 	Since    time.Time // start of the phase
 	Started  time.Time // start of the process
 	Deadline time.Time
-	Failures int    // crashes in a row
-	Quick    int    // quick clean exits in a row
-	Again    Reason // not empty: finish and come back
-	Now      bool   // the grace was given up
-	Final    bool   // Halted until a person or a new configuration asks
+	Failures int       // crashes in a row
+	Quick    int       // quick clean exits in a row
+	Asked    time.Time // when the stop under way began
+	Again    Reason    // not empty: finish and come back
+	Now      bool      // the grace was given up
+	Final    bool      // Halted until a person or a new configuration asks
 	Last     ExitRecord
 }
 
@@ -69,7 +70,8 @@ type ExitRecord struct {
 	Cause  Code   // why it had been asked to end, if it had
 	At     time.Time
 	Ran    time.Duration
-	Note   string // what code and signal do not say, e.g. "no such file: /srv/app/php"
+	Took   time.Duration // from being asked to end until it had ended
+	Note   string        // what code and signal do not say, e.g. "no such file: /srv/app/php"
 }
 
 // Class sorts exits by what follows from them.

@@ -87,7 +87,9 @@ func enter(s State, to Phase, now time.Time, why Reason) State {
 	s.Phase, s.Since, s.Reason = to, now, why
 	s.Deadline = time.Time{}
 	if !to.Alive() {
-		s.PID, s.Started, s.Adopted, s.Again, s.Now = 0, time.Time{}, false, Reason{}, false
+		s.PID, s.Started, s.Asked, s.Adopted, s.Again, s.Now = 0, time.Time{}, time.Time{}, false, Reason{}, false
+	} else if s.Asked.IsZero() && (to == Draining || to == Killing) {
+		s.Asked = now
 	}
 	if to == Waiting {
 		s.Deadline = now // look again at once; a delay is set by who has one

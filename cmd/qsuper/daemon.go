@@ -126,7 +126,7 @@ func slotStatus(u runner.SlotSnapshot) control.SlotStatus {
 func exitStatus(e slot.ExitRecord) control.ExitStatus {
 	return control.ExitStatus{
 		Run: e.Run, Code: e.Code, Signal: slot.SignalName(e.Signal), Class: string(e.Class), Step: e.Step,
-		At: e.At, Seconds: e.Ran.Seconds(), Detail: e.Note,
+		At: e.At, Seconds: e.Ran.Seconds(), StopSeconds: e.Took.Seconds(), Detail: e.Note,
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -32,14 +33,14 @@ func (a *app) findSocket() (string, error) {
 	if err != nil {
 		return standard, nil
 	}
-	path, err = a.socketIn(path)
-	if err != nil && named {
+	socket, err := a.socketIn(path)
+	if err != nil && (named || path == "qsuper.yaml") {
 		return "", err
 	}
 	if err != nil {
 		return standard, nil
 	}
-	return path, nil
+	return socket, nil
 }
 
 // socketIn reads daemon.socket.path of a file and nothing else: a file that is
@@ -50,7 +51,11 @@ func (a *app) socketIn(file string) (string, error) {
 	if err != nil {
 		return "", &exitError{code: exitConfig, err: errors.New("cannot read " + file + ": " + errors.Unwrap(err).Error()), hint: "name the daemon's socket with --socket"}
 	}
-	root, _ := kind.Parse(file, data, os.LookupEnv)
+	root, problems := kind.Parse(file, data, os.LookupEnv)
+	if root == nil && len(problems) > 0 {
+		return "", &exitError{code: exitConfig, err: fmt.Errorf("cannot tell from the file where the daemon answers: %w", problems),
+			hint: "repair it, or name the daemon's socket with --socket"}
+	}
 	daemon := valueOf(root, "daemon")
 	if s := valueOf(valueOf(daemon, "socket"), "path"); s != nil && s.Value != "" {
 		return within(file, s.Value), nil

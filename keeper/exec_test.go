@@ -1,0 +1,165 @@
+package keeper
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"qsuper/proc"
+)
+
+func TestWhatCannotBeStarted(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	l, _ := r.connect()
+	write := func(name, text string, mode os.FileMode) string {
+		path := filepath.Join(r.dir, name)
+		if err := os.WriteFile(path, []byte(text), mode); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	for name, c := range map[string]struct {
+		change     func(*Spec)
+		kind, says string
+	}{
+		"missing":          {func(s *Spec) { s.Path = "/no/such" }, KindExec, "execute /no/such: no such file"},
+		"not executable":   {func(s *Spec) { s.Path = write("plain", "x", 0o644) }, KindExec, "permission denied"},
+		"not a program":    {func(s *Spec) { s.Path = write("noexec", "x", 0o755) }, KindExec, "no #! line"},
+		"interpreter":      {func(s *Spec) { s.Path = write("script", "#!/no/php -q\n", 0o755) }, KindExec, `interpreter "/no/php"`},
+		"a directory":      {func(s *Spec) { s.Path = "/tmp" }, KindExec, "permission denied"},
+		"directory":        {func(s *Spec) { s.Dir = "/no/dir" }, KindExec, "change to directory /no/dir: no such file"},
+		"directory a file": {func(s *Spec) { s.Dir = "/etc/passwd" }, KindExec, "change to directory /etc/passwd: not a directory"},
+		"no path":          {func(s *Spec) { s.Path, s.Argv = "", nil }, KindExec, "no command"},
+		"lock is a link": {func(s *Spec) {
+			s.Lock = filepath.Join(r.dir, "link")
+			os.Symlink("/etc/passwd", s.Lock)
+		}, KindHost, "too many levels"},
+		"pipe is a file": {func(s *Spec) { s.FIFO = write("pipe", "", 0o600) }, KindHost, "not a pipe"},
+		"log target":     {func(s *Spec) { s.Log.To = "nowhere" }, KindHost, "nowhere"},
+	} {
+		slot := "bad/" + itoa(len(name))
+		spec := r.spec(slot, "exit 0")
+		c.change(&spec)
+		l.ask(l.Start(StartRequest{Slot: slot, Run: 1, Spec: spec}))
+		if f := get[StartFailed](l); f.Kind != c.kind || !strings.Contains(f.Err, c.says) || f.Run != 1 {
+			t.Errorf("%s: %+v", name, f)
+		}
+		l.ask(l.Drop(DropRequest{Slot: slot}))
+	}
+	if slots := l.list(); len(slots) != 0 {
+		t.Errorf("%+v", slots)
+	}
+}
+
+// nobody is a user that every Debian has.
+const nobody = 65534
+
+func TestUserAndGroupsAreExact(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	if err := os.Chmod(r.dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	l, _ := r.connect()
+	for _, helper := range []bool{false, true} {
+		for _, groups := range [][]uint32{nil, {7, 8}} {
+			spec := r.spec(slot0, "echo as $(id -u) > /dev/stdout; exec sleep 1000")
+			spec.Cred = &Cred{UID: nobody, GID: 12, Groups: groups}
+			if helper {
+				spec.Umask = new(uint32)
+			}
+			l.ask(l.Drop(DropRequest{Slot: slot0}))
+			st := l.start(slot0, 1, spec)
+			r.says(slot0, "as 65534")
+			want := map[string]string{"Uid": "65534 65534 65534 65534", "Gid": "12 12 12 12", "Groups": "7 8"}
+			if groups == nil {
+				want["Groups"] = ""
+			}
+			for name, v := range want {
+				if got := field(t, st.PID, name); got != v {
+					t.Errorf("helper %v, groups %v: %s is %q, not %q", helper, groups, name, got, v)
+				}
+			}
+			l.ask(l.Stop(StopRequest{Slot: slot0, Run: 1, Now: true}))
+			get[Exited](l)
+			os.Remove(r.logPath(slot0))
+		}
+	}
+}
+
+func TestSettingsOfTheHelper(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	l, _ := r.connect()
+	umask, nofile, nice := uint32(0o27), uint64(123), 7
+	spec := r.spec(slot0, "umask; ulimit -n; nice; pwd; echo $0 $1; exit 3")
+	spec.Argv = append(spec.Argv, "zero", "one two")
+	spec.Umask, spec.NoFile, spec.Nice, spec.Dir = &umask, &nofile, &nice, "/usr/bin"
+	l.start(slot0, 1, spec)
+	if e := get[Exited](l); e.Code != 3 || e.ExecError != "" {
+		t.Errorf("%+v", e)
+	}
+	b, err := os.ReadFile(r.logPath(slot0))
+	if want := "0027\n123\n7\n/usr/bin\nzero one two\n"; string(b) != want {
+		t.Errorf("%q, not %q; %v", b, want, err)
+	}
+	for name, c := range map[string]struct {
+		change func(*Spec)
+		says   string
+	}{
+		"missing":   {func(s *Spec) { s.Path = "/no/such" }, "execute /no/such: no such file"},
+		"directory": {func(s *Spec) { s.Dir = "/no/dir" }, "change to directory /no/dir: no such file"},
+	} {
+		s := spec
+		c.change(&s)
+		l.ask(l.Drop(DropRequest{Slot: slot0}))
+		l.start(slot0, 1, s)
+		if e := get[Exited](l); !strings.Contains(e.ExecError, c.says) || e.Code != 127 {
+			t.Errorf("%s: %+v", name, e)
+		}
+	}
+}
+
+func TestWhatAConsumerInherits(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	if err := os.WriteFile("/proc/"+itoa(r.cmd.Process.Pid)+"/oom_score_adj", []byte("-1"), 0o600); err != nil {
+		t.Fatal(err) // too late for this keeper to notice
+	}
+	l, _ := r.connect()
+	spec := r.spec(slot0, "cat /proc/self/oom_score_adj; ls /proc/self/fd; exec sleep 1000")
+	st := l.start(slot0, 1, spec)
+	r.says(slot0, "100")
+	pid := itoa(st.PID)
+	if got, _ := os.Readlink("/proc/" + pid + "/fd/0"); got != "/dev/null" {
+		t.Errorf("stdin is %q", got)
+	}
+	for _, fd := range []string{"1", "2"} {
+		if got, _ := os.Readlink("/proc/" + pid + "/fd/" + fd); got != spec.FIFO {
+			t.Errorf("descriptor %s is %q", fd, got)
+		}
+	}
+	if got, _ := os.Readlink("/proc/" + pid + "/fd/" + itoa(proc.LockFD)); got != spec.Lock {
+		t.Errorf("the lock is %q", got)
+	}
+	fds, err := os.ReadDir("/proc/" + pid + "/fd")
+	if err != nil || len(fds) != 4 {
+		t.Errorf("descriptors %v, %v", fds, err)
+	}
+	if sid, pgid := getsid(st.PID), getpgid(st.PID); sid != st.PID || pgid != st.PID {
+		t.Errorf("session %d, group %d of %d", sid, pgid, st.PID)
+	}
+	for name, want := range map[string]string{"SigBlk": "0000000000000000", "SigIgn": "0000000000000000"} {
+		if got := field(t, st.PID, name); got != want {
+			t.Errorf("%s is %s", name, got)
+		}
+	}
+}
+
+func getpgid(pid int) int {
+	n, _ := syscall.Getpgid(pid)
+	return n
+}
