@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -38,6 +39,13 @@ type server struct {
 	pid int // of the server; also its process group
 	cmd *exec.Cmd
 	end io.Closer // closing it ends the guard
+}
+
+// running keeps every server until the process ends: the end of a pipe that
+// nobody refers to would be closed by the garbage collector.
+var running struct {
+	sync.Mutex
+	servers []*server
 }
 
 // start runs a program in dir, which the guard removes at the end if remove is
@@ -71,8 +79,13 @@ func start(dir string, remove bool, env []string, argv ...string) (*server, erro
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", argv[0], err)
 	}
-	s.pid, err = strconv.Atoi(strings.TrimSpace(string(line)))
-	return s, err
+	if s.pid, err = strconv.Atoi(strings.TrimSpace(string(line))); err != nil {
+		return nil, fmt.Errorf("start %s: %w", argv[0], err)
+	}
+	running.Lock()
+	defer running.Unlock()
+	running.servers = append(running.servers, s)
+	return s, nil
 }
 
 // stop kills the server and waits until it is gone.

@@ -18,6 +18,7 @@ import (
 // Maria is a running MariaDB. Its user root has no password over TCP.
 type Maria struct {
 	Addr   string // 127.0.0.1:port
+	CA     string // path of the PEM certificate that it shows to whoever asks for TLS
 	Socket string // path of its unix socket
 
 	mu     sync.Mutex
@@ -63,11 +64,14 @@ func startMaria() (*Maria, error) {
 	}
 	m := &Maria{
 		Addr: fmt.Sprintf("127.0.0.1:%d", p[0]), Socket: filepath.Join(dir, "s.sock"),
-		dir: dir, user: me.Username, port: p[0],
+		CA: filepath.Join(dir, "cert.pem"), dir: dir, user: me.Username, port: p[0],
 	}
 	// The data must outlive a restart, so it goes with a guard that does nothing
 	// else but wait.
 	if _, err := start(dir, true, []string{"PATH=/usr/bin:/bin"}, "sleep", "infinity"); err != nil {
+		return nil, err
+	}
+	if err := certificate(m.CA, filepath.Join(dir, "key.pem")); err != nil {
 		return nil, err
 	}
 	out, err := exec.Command("mariadb-install-db", "--no-defaults", "--datadir="+filepath.Join(dir, "data"), "--user="+m.user,
@@ -82,6 +86,7 @@ func (m *Maria) launch() error {
 	s, err := start(m.dir, false, []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=" + m.dir}, "mariadbd", "--no-defaults",
 		"--user="+m.user, "--datadir="+filepath.Join(m.dir, "data"), "--socket="+m.Socket, "--pid-file="+filepath.Join(m.dir, "pid"),
 		"--bind-address=127.0.0.1", fmt.Sprintf("--port=%d", m.port), "--skip-name-resolve",
+		"--ssl-cert="+m.CA, "--ssl-key="+filepath.Join(m.dir, "key.pem"),
 		"--innodb-buffer-pool-size=32M", "--innodb-flush-log-at-trx-commit=0")
 	if err != nil {
 		return err

@@ -83,17 +83,8 @@ func startRabbit() (*Rabbit, error) {
 	if err != nil {
 		return nil, err
 	}
-	conf := strings.Join([]string{
-		fmt.Sprintf("listeners.tcp.default = 127.0.0.1:%d", p[0]),
-		"management.tcp.ip = 127.0.0.1",
-		fmt.Sprintf("management.tcp.port = %d", p[1]),
-		"collect_statistics_interval = 500",
-		"log.console = true", "log.file = false", "",
-	}, "\n")
-	for name, text := range map[string]string{"rabbitmq.conf": conf, "enabled_plugins": "[rabbitmq_management].\n"} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			return nil, err
-		}
+	if err := configureRabbit(dir, p); err != nil {
+		return nil, err
 	}
 	// epmd in the foreground and under a guard: the one that a node starts by
 	// itself is a daemon and outlives everything.
@@ -123,6 +114,20 @@ func startRabbit() (*Rabbit, error) {
 		c.Close()
 		return r.call(http.MethodGet, "/api/overview", nil, nil) == nil
 	})
+}
+
+func configureRabbit(dir string, ports []int) error {
+	conf := strings.Join([]string{
+		fmt.Sprintf("listeners.tcp.default = 127.0.0.1:%d", ports[0]),
+		"management.tcp.ip = 127.0.0.1",
+		fmt.Sprintf("management.tcp.port = %d", ports[1]),
+		"collect_statistics_interval = 500",
+		"log.console = true", "log.file = false", "",
+	}, "\n")
+	if err := os.WriteFile(filepath.Join(dir, "rabbitmq.conf"), []byte(conf), 0o644); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "enabled_plugins"), []byte("[rabbitmq_management].\n"), 0o644)
 }
 
 func rabbitEnv(dir string, ports []int) []string {
