@@ -29,10 +29,10 @@ type Conn interface {
 }
 
 // Meter is a Conn with queues. Measure asks for all of them in one round trip
-// and returns one Reading per queue, in the same order. An error means that
-// every queue is unknown, as when the connection is gone; a queue that does not
-// exist is a Reading whose State is Missing, and one that alone could not be
-// counted a Reading whose State is Unknown.
+// and returns one Reading per queue, in the same order. A queue that does not
+// exist is a Reading whose State is Missing, one that could not be counted a
+// Reading whose State is Unknown. An error means that the connection is down or,
+// when it is that of ctx, that a Ping has to decide.
 type Meter interface {
 	Conn
 	Measure(ctx context.Context, queues []Queue) ([]Reading, error)

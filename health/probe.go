@@ -62,8 +62,9 @@ func NewProbe(name string, spec Spec, timeout time.Duration) *Probe {
 // does, soon after ctx is done, and never fails: what went wrong is in the
 // Observation.
 //
-// A connection is up when its queues could be measured or, failing that, when
-// it answers a ping: one wrong query does not make a database "down".
+// A connection is up when it answered about its queues, be it that one or all
+// are unknown, or when it answers a ping: a query that is wrong or slow does not
+// make a database "down".
 func (p *Probe) Look(ctx context.Context, queues []Queue) Observation {
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
@@ -175,22 +176,27 @@ func (p *Probe) ask(ctx context.Context, queues []Queue) (o Observation) {
 	if err != nil {
 		return down(redact(nil, err.Error()), queues)
 	}
-	readings, merr := measure(ctx, conn, queues, p.timeout)
-	if merr == nil && len(queues) > 0 {
-		return Observation{Up: true, Readings: settle(conn, readings)}
+	meter, counts := conn.(Meter)
+	var readings []Reading
+	switch {
+	case counts && len(queues) > 0:
+		if readings, err = measure(ctx, meter, queues, p.timeout); err == nil {
+			return Observation{Up: true, Readings: settle(conn, readings)}
+		}
+		if !errors.Is(err, context.DeadlineExceeded) {
+			break
+		}
+		readings = unknown("queues were not counted in time", len(queues))
+		err = ping(ctx, conn)
+	default:
+		readings = unknown("connections of this type have no queues", len(queues))
+		err = ping(ctx, conn)
 	}
-	if err := ping(ctx, conn); err != nil {
+	if err != nil {
 		p.drop(conn)
 		return down(redact(conn, p.reason(ctx, err)), queues)
 	}
-	if merr == nil {
-		return Observation{Up: true}
-	}
-	text := merr.Error()
-	if errors.Is(merr, context.DeadlineExceeded) {
-		text = "queues were not counted in time"
-	}
-	return Observation{Up: true, Readings: unknown(redact(conn, text), len(queues))}
+	return Observation{Up: true, Readings: readings}
 }
 
 // open returns the lasting connection, or a new one.
@@ -243,14 +249,7 @@ func (p *Probe) reason(ctx context.Context, err error) string {
 
 // measure asks for each different queue once. It leaves a quarter of the time
 // for a ping, so that a slow query can be told from a server that is gone.
-func measure(ctx context.Context, conn Conn, queues []Queue, timeout time.Duration) ([]Reading, error) {
-	if len(queues) == 0 {
-		return nil, nil
-	}
-	meter, ok := conn.(Meter)
-	if !ok {
-		return nil, errors.New("connections of this type have no queues")
-	}
+func measure(ctx context.Context, meter Meter, queues []Queue, timeout time.Duration) ([]Reading, error) {
 	place := make(map[Queue]int, len(queues))
 	var different []Queue
 	for _, q := range queues {

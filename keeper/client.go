@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -25,15 +26,17 @@ var ErrGone = errors.New("the keeper is gone")
 
 // Client is the engine's side of the socket.
 //
-// Requests never wait for the keeper: they are put into a buffer, and one
-// goroutine writes what has come together while its previous write was under
-// way. So a burst of requests costs a few system calls, and a single one is
-// written at once. All methods but Run may be called from any goroutine.
+// Requests never wait for the keeper. What the socket takes is written by whoever
+// asks, for waking somebody else to do it would cost more than the write; the
+// rest waits in a buffer for the goroutine that Run has for it. All methods but
+// Run may be called from any goroutine.
 type Client struct {
 	conn net.Conn
+	raw  syscall.RawConn // nil: the connection has none
 
 	mu      sync.Mutex
 	pending []byte
+	writing bool                // the goroutine has taken what was pending
 	specs   map[string]sentSpec // by slot
 	lastEnv []string            // of the specification that was sent last
 	lastID  uint64
@@ -62,13 +65,22 @@ func Inherited() (net.Conn, error) {
 
 // Connect exchanges Hellos. The Client owns conn from now on.
 func Connect(conn net.Conn) (*Client, Hello, error) {
-	c := &Client{conn: conn, specs: map[string]sentSpec{}, more: make(chan struct{}, 1)}
+	c := &Client{conn: conn, raw: rawConn(conn), specs: map[string]sentSpec{}, more: make(chan struct{}, 1)}
 	hello, err := c.greet()
 	if err != nil {
 		conn.Close()
 		return nil, Hello{}, fmt.Errorf("greet the keeper: %w", err)
 	}
 	return c, hello, nil
+}
+
+func rawConn(conn net.Conn) syscall.RawConn {
+	if s, ok := conn.(syscall.Conn); ok {
+		if raw, err := s.SyscallConn(); err == nil {
+			return raw
+		}
+	}
+	return nil
 }
 
 func (c *Client) greet() (Hello, error) {
@@ -138,6 +150,7 @@ func (c *Client) write(ctx context.Context) {
 		}
 		c.mu.Lock()
 		out, c.pending = c.pending, out[:0]
+		c.writing = len(out) > 0
 		c.mu.Unlock()
 		if len(out) == 0 {
 			continue
@@ -145,6 +158,9 @@ func (c *Client) write(ctx context.Context) {
 		if _, err := c.conn.Write(out); err != nil {
 			return
 		}
+		c.mu.Lock()
+		c.writing = false
+		c.mu.Unlock()
 		if cap(out) > 1<<20 { // a burst should not be paid for for ever
 			out = nil
 		}
@@ -304,9 +320,30 @@ func (c *Client) queue(t frameType, body any) error {
 	if c.pending, err = appendFrame(c.pending, t, body); err != nil {
 		return err
 	}
-	select {
-	case c.more <- struct{}{}:
-	default:
+	if !c.writing {
+		c.push()
+	}
+	if len(c.pending) > 0 {
+		select {
+		case c.more <- struct{}{}:
+		default:
+		}
 	}
 	return nil
+}
+
+// push writes what the socket takes at once. It is called with mu held, and
+// never while the goroutine writes: the order of frames is that of the calls.
+func (c *Client) push() {
+	if c.raw == nil {
+		return
+	}
+	n := 0
+	err := c.raw.Write(func(fd uintptr) bool {
+		n, _ = syscall.Write(int(fd), c.pending) // an error is seen again, and told, by the goroutine
+		return true
+	})
+	if err == nil && n > 0 {
+		c.pending = c.pending[:copy(c.pending, c.pending[n:])]
+	}
 }

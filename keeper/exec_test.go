@@ -60,13 +60,11 @@ const nobody = 65534
 func TestUserAndGroupsAreExact(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	if err := os.Chmod(r.dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
 	l, _ := r.connect()
 	for _, helper := range []bool{false, true} {
 		for _, groups := range [][]uint32{nil, {7, 8}} {
 			spec := r.spec(slot0, "echo as $(id -u) > /dev/stdout; exec sleep 1000")
+			spec.Dir = "/" // the test's own is closed to others
 			spec.Cred = &Cred{UID: nobody, GID: 12, Groups: groups}
 			if helper {
 				spec.Umask = new(uint32)
@@ -125,14 +123,11 @@ func TestSettingsOfTheHelper(t *testing.T) {
 
 func TestWhatAConsumerInherits(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	if err := os.WriteFile("/proc/"+itoa(r.cmd.Process.Pid)+"/oom_score_adj", []byte("-1"), 0o600); err != nil {
-		t.Fatal(err) // too late for this keeper to notice
-	}
+	r := newRig(t, oomEnv+"=100")
 	l, _ := r.connect()
-	spec := r.spec(slot0, "cat /proc/self/oom_score_adj; ls /proc/self/fd; exec sleep 1000")
+	spec := r.spec(slot0, "read n < /proc/self/oom_score_adj; echo score $n; exec sleep 1000")
 	st := l.start(slot0, 1, spec)
-	r.says(slot0, "100")
+	r.says(slot0, "score 0\n")
 	pid := itoa(st.PID)
 	if got, _ := os.Readlink("/proc/" + pid + "/fd/0"); got != "/dev/null" {
 		t.Errorf("stdin is %q", got)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"strconv"
 	"sync"
@@ -52,7 +53,7 @@ type keeper struct {
 	last   *Spec                  // the specification that came last, see Spec.share
 	left   map[string]pidfile.Run // processes of an earlier keeper, by slot
 	null   int
-	oom    bool      // children must be given a normal oom_score_adj
+	oom    *proc.OOM // nil: the keeper is not protected
 	since  time.Time // the keeper's start
 	id     string    // part of QSUPER_RUN_ID that no other keeper has
 
@@ -118,11 +119,14 @@ func Run(ctx context.Context, opt Options) (code int, err error) {
 func open(opt Options) (*keeper, error) {
 	k := &keeper{
 		opt: opt, log: opt.Log, slots: map[string]*slot{}, pids: map[int]struct{}{},
-		null: -1, oom: proc.ProtectedFromOOM(), since: time.Now(),
+		null: -1, oom: proc.OpenOOM(), since: time.Now(),
 		id: strconv.FormatInt(int64(proc.Boottime()), 36), sigs: newSignals(),
 		sweepAt: never, answerBy: never, closeBy: never,
 	}
 	k.engine = engine{k: k, conn: -1, startAt: never}
+	// What the keeper itself inherited by accident stops here. An older kernel
+	// (before 5.11) refuses, and consumers inherit it too.
+	_ = unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC)
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return nil, fmt.Errorf("become the reaper of orphans: %w", err)
 	}
@@ -153,6 +157,7 @@ func open(opt Options) (*keeper, error) {
 func (k *keeper) close() {
 	k.poll.close()
 	unix.Close(k.null)
+	k.oom.Close()
 	k.runs.Close()
 }
 

@@ -3,6 +3,7 @@ package keeper
 import (
 	"encoding/binary"
 	"fmt"
+	"net"
 	"strings"
 	"syscall"
 	"testing"
@@ -102,15 +103,10 @@ func TestBusy(t *testing.T) {
 // An engine that does not speak the protocol is replaced, and no consumer
 // notices.
 func TestNonsenseCostsTheEngineAndNothingElse(t *testing.T) {
-	t.Parallel()
 	head := func(n uint32, t frameType, body string) []byte {
 		return append(append(binary.BigEndian.AppendUint32(nil, n), byte(t)), body...)
 	}
 	frame := func(t frameType, body string) []byte { return head(uint32(len(body)+1), t, body) }
-	r := newRig(t)
-	l, _ := r.connect()
-	spec := r.spec(slot0, "exec sleep 1000")
-	st := l.start(slot0, 1, spec)
 	for name, b := range map[string][]byte{
 		"the same start again":  nil,
 		"unknown type":          frame(99, "{}"),
@@ -125,52 +121,58 @@ func TestNonsenseCostsTheEngineAndNothingElse(t *testing.T) {
 		"long memo":             frame(frameAck, fmt.Sprintf(`{"slot":"orders/0","run":1,"memo":%q}`, strings.Repeat("A", 4*MaxMemo))),
 		"half a frame and away": head(100, frameStop, "{")[:6],
 	} {
-		if b == nil {
-			l.ask(l.Start(StartRequest{Slot: slot0, Run: 1, Spec: spec}))
-		} else if _, err := l.raw.Write(b); err != nil {
-			t.Fatal(err)
-		}
-		if strings.HasSuffix(name, "away") {
-			l.raw.Close()
-		}
-		l.waitGone()
-		var slots map[string]SlotInfo
-		if l, slots = r.connect(); slots[slot0].PID != st.PID || slots[slot0].Stopping != StepNone || len(slots) > 2 {
-			t.Errorf("after %s: %+v", name, slots)
-		}
-	}
-	if !alive(st.PID) {
-		t.Error("the consumer is gone")
-	}
-	if n := strings.Count(r.stderr(), "engine dropped"); n < 11 {
-		t.Errorf("%d engines dropped with a reason", n)
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			l, _ := r.connect()
+			spec := r.spec(slot0, "exec sleep 1000")
+			st := l.start(slot0, 1, spec)
+			if b == nil {
+				l.ask(l.Start(StartRequest{Slot: slot0, Run: 1, Spec: spec}))
+			} else if _, err := l.raw.Write(b); err != nil {
+				t.Fatal(err)
+			}
+			if strings.HasSuffix(name, "away") {
+				l.raw.(*net.UnixConn).CloseWrite()
+			} else {
+				defer func() {
+					if !strings.Contains(r.stderr(), "engine dropped") {
+						t.Error("no reason is given")
+					}
+				}()
+			}
+			l.waitGone()
+			l, slots := r.connect()
+			if slots[slot0].PID != st.PID || slots[slot0].Stopping != StepNone || l.hello.Engines != 2 {
+				t.Errorf("%+v, %+v", l.hello, slots)
+			}
+		})
 	}
 }
 
 func TestFramesBeforeTheirTime(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	l := r.dial()
-	for range 2 { // a start before the greeting, then before the list
-		c := l.raw
-		if r.stderr() != "" && strings.Contains(r.stderr(), "engine dropped") {
-			client, _, err := Connect(c)
-			if err != nil {
-				t.Fatal(err)
-			}
-			client.pending = nil
-		}
-		b, err := appendFrame(nil, frameStart, start{Slot: slot0, Run: 1, SpecID: 1, Spec: new(Spec)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := c.Write(b); err != nil {
-			t.Fatal(err)
-		}
-		l = r.dial()
+	early, err := appendFrame(nil, frameStart, start{Slot: slot0, Run: 1, SpecID: 1, Spec: new(Spec)})
+	if err != nil {
+		t.Fatal(err)
 	}
-	if n := strings.Count(r.stderr(), "engine dropped"); n != 2 {
-		t.Errorf("%d engines dropped", n)
+	hello, err := appendFrame(nil, frameHello, Hello{Version: Version})
+	if err != nil {
+		t.Fatal(err)
+	}
+	old, err := appendFrame(nil, frameHello, Hello{Version: Version + 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, b := range [][]byte{early, append(hello, early...), old} {
+		if _, err := r.dial().raw.Write(b); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the engine is dropped", func() bool { return strings.Count(r.stderr(), "engine dropped") == i+1 })
+	}
+	if _, slots := r.connect(); len(slots) != 0 {
+		t.Errorf("%+v", slots)
 	}
 }
 

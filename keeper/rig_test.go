@@ -28,6 +28,10 @@ import (
 const (
 	roleEnv = "QSUPER_TEST_ROLE"
 	dirEnv  = "QSUPER_TEST_DIR"
+	oomEnv  = "QSUPER_TEST_OOM" // the keeper's oom_score_adj
+
+	// raceEnv keeps the race detector from sleeping a second at each exit.
+	raceEnv = "GORACE=atexit_sleep_ms=0"
 )
 
 // patience is how long anything may take that is not a matter of time: the
@@ -48,9 +52,15 @@ func TestMain(m *testing.M) {
 }
 
 func playKeeper() {
+	if score := os.Getenv(oomEnv); score != "" {
+		if err := os.WriteFile("/proc/self/oom_score_adj", []byte(score), 0o600); err != nil {
+			fmt.Fprintln(os.Stderr, "keeper:", err)
+			os.Exit(1)
+		}
+	}
 	code, err := Run(context.Background(), Options{
 		EngineArgv: []string{"/proc/self/exe"},
-		EngineEnv:  []string{roleEnv + "=engine", dirEnv + "=" + os.Getenv(dirEnv)},
+		EngineEnv:  []string{raceEnv, roleEnv + "=engine", dirEnv + "=" + os.Getenv(dirEnv)},
 		StateDir:   os.Getenv(dirEnv),
 		Log:        slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
@@ -76,10 +86,16 @@ func playEngine() {
 	if _, _, err := to.(*net.UnixConn).WriteMsgUnix([]byte(strconv.Itoa(os.Getpid())), rights, nil); err != nil {
 		os.Exit(112)
 	}
-	unix.Close(EngineFD)
-	var b [1]byte
-	_, _ = to.Read(b[:]) // until the test lets go
-	os.Exit(int(b[0]))
+	raw, err := to.(*net.UnixConn).File()
+	if err != nil {
+		os.Exit(113)
+	}
+	fds := []unix.PollFd{{Fd: int32(raw.Fd()), Events: unix.POLLIN}, {Fd: EngineFD}}
+	for {
+		if n, _ := unix.Poll(fds, -1); n > 0 { // the test lets go, or the keeper does
+			os.Exit(0)
+		}
+	}
 }
 
 // rig is a keeper with the test as its engine.
@@ -106,7 +122,7 @@ type link struct {
 	gone   chan error
 }
 
-func newRig(t testing.TB) *rig {
+func newRig(t testing.TB, env ...string) *rig {
 	t.Helper()
 	dir := t.TempDir()
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, "engine.sock"), Net: "unix"})
@@ -114,8 +130,9 @@ func newRig(t testing.TB) *rig {
 		t.Fatal(err)
 	}
 	r := &rig{t: t, dir: dir, engs: l}
-	r.startKeeper()
+	r.startKeeper(env...)
 	t.Cleanup(func() {
+		l.Close() // whatever engine comes now gives up
 		r.cmd.Process.Signal(syscall.SIGTERM)
 		r.cmd.Process.Signal(syscall.SIGTERM)
 		select {
@@ -125,7 +142,6 @@ func newRig(t testing.TB) *rig {
 			<-r.exited
 			t.Error("the keeper had to be killed")
 		}
-		l.Close()
 		if t.Failed() || strings.Contains(r.stderr(), "DATA RACE") {
 			t.Errorf("keeper's log:\n%s", r.stderr())
 		}
@@ -133,10 +149,11 @@ func newRig(t testing.TB) *rig {
 	return r
 }
 
-func (r *rig) startKeeper() {
+func (r *rig) startKeeper(env ...string) {
 	r.t.Helper()
 	r.cmd = exec.Command("/proc/self/exe")
-	r.cmd.Env = append(os.Environ(), roleEnv+"=keeper", dirEnv+"="+r.dir)
+	r.cmd.Env = append(os.Environ(), raceEnv, roleEnv+"=keeper", dirEnv+"="+r.dir)
+	r.cmd.Env = append(r.cmd.Env, env...)
 	r.cmd.Stderr = (*rigLog)(r)
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := r.cmd.Start(); err != nil {
@@ -348,7 +365,7 @@ func (r *rig) consumer(slot string, args ...string) Spec {
 		r.t.Fatal(err)
 	}
 	s := r.command(slot, append([]string{exe}, args...)...)
-	s.Env = append(s.Env, roleEnv+"=consumer")
+	s.Env = append(s.Env, raceEnv, roleEnv+"=consumer")
 	return s
 }
 

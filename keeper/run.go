@@ -200,6 +200,7 @@ func (r *run) endedBy() string {
 func (r *run) unlock() {
 	if r.lock != nil {
 		_ = r.lock.Release() // closing a lock file has nothing to lose
+		r.lock = nil
 	}
 }
 

@@ -84,7 +84,11 @@ func (s *slot) start(id uint64) error {
 	s.k.live++
 	s.k.pids[r.p.PID] = struct{}{}
 	if held != nil {
+		// The process holds the lock from here on, and whatever inherits it. A
+		// second copy here would guard nothing more, as the slot is known to be
+		// taken, but each descriptor makes every later fork dearer.
 		held.Note(r.p.PID)
+		r.unlock()
 	}
 	err = s.k.runs.Put(pidfile.Run{Slot: s.name, Run: id, PID: r.p.PID, Began: r.p.Began, Started: r.p.Started})
 	if err != nil { // the disk is full: the lock guards the slot all the same

@@ -2,6 +2,7 @@ package logs
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -86,7 +87,7 @@ func TestRotationLosesNothing(t *testing.T) {
 }
 
 func rotateUnderWriters(t *testing.T, prefix string, compress bool) {
-	const writers, lines = 16, 12000
+	const writers, lines = 16, 6000
 	p, dir := startPump(t, nil), t.TempDir()
 	var cs []*consumer
 	var streams []*Stream
@@ -94,7 +95,7 @@ func rotateUnderWriters(t *testing.T, prefix string, compress bool) {
 	for i := range writers {
 		c := newConsumer(t)
 		o := Options{
-			To: ToFile, Path: filepath.Join(dir, fmt.Sprintf("orders.%d.log", i)), MaxSize: 64 << 10 << (i % 5),
+			To: ToFile, Path: filepath.Join(dir, fmt.Sprintf("orders.%d.log", i)), MaxSize: 64 << 10 << (i % 4),
 			Keep: 100, Compress: compress, Prefix: prefix, Consumer: "orders", Slot: i,
 		}
 		s, err := p.Attach(c.read, o)
@@ -316,6 +317,7 @@ func TestKeepIsKept(t *testing.T) {
 	}
 	o.Keep = 2
 	check(t, s.Configure(o))
+	endRun(t, s)
 	write(2)
 	if got := names(); got != " .1 .2" {
 		t.Errorf("after keep was lowered: files %q", got)
@@ -331,6 +333,7 @@ func TestConfigureTearsNoLine(t *testing.T) {
 	old := o.Path
 	o.Path, o.Prefix = filepath.Join(dir, "b.log"), PrefixJSON
 	check(t, s.Configure(o))
+	eventually(t, "it is known", func() bool { return s.state.Load()&changed == 0 })
 	c.write("and ended\ntwo\n")
 	endRun(t, s)
 	if got := contents(t, old); got != "one\nbegun and ended\n" {
@@ -370,4 +373,27 @@ func TestAttachContinuesUnfinishedLine(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestEndLeavesNothingHalfCompressed(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "a.log")
+	p, err := NewPump(nil)
+	check(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- p.Run(ctx) }()
+	s, c := one(t, p, Options{Path: path, MaxSize: 1 << 20, Keep: 20, Compress: true})
+	c.start("lines", "c", 0, 60000)
+	c.run()
+	c.wait()
+	endRun(t, s)
+	cancel()
+	check(t, <-done)
+	names, err := filepath.Glob(filepath.Join(dir, "*.tmp"))
+	check(t, err)
+	if len(names) > 0 {
+		t.Errorf("left behind: %q", names)
+	}
+	checkNumbered(t, allOutput(t, path), "c", 0, 60000)
 }

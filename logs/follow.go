@@ -3,10 +3,8 @@ package logs
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"time"
 )
 
@@ -59,6 +57,7 @@ type follower struct {
 	failed error // what emit said
 
 	g     *segment // nil: not there yet
+	after identity // g nil: what comes will be newer than this
 	at    int64    // plain: offset of the first line not emitted
 	last  identity // plain: when at was as far as one could get
 	rest  io.Reader
@@ -85,7 +84,14 @@ func (f *follower) drop() {
 // start finds the file that from is in, under whatever name.
 func (f *follower) start(from Position) error {
 	if from == (Position{}) {
-		return nil
+		return walk(f.path, func(g *segment, k int) (bool, error) {
+			f.after = g.id
+			if k > 0 {
+				return false, nil
+			}
+			g.kept = true
+			return false, f.use(g, 0)
+		})
 	}
 	err := walk(f.path, func(g *segment, _ int) (bool, error) {
 		if g.id.Dev != from.Dev || g.id.Ino != from.Ino || g.id.Size < from.Offset {
@@ -103,14 +109,7 @@ func (f *follower) start(from Position) error {
 // step reads what there is and moves on to the next file when there is one.
 func (f *follower) step(ctx context.Context) (moved bool, err error) {
 	if f.g == nil {
-		g, err := openPlain(f.path)
-		if errors.Is(err, fs.ErrNotExist) {
-			return false, nil
-		}
-		if err != nil {
-			return false, err
-		}
-		if err := f.use(g, 0); err != nil {
+		if _, err := f.oldest(f.after); err != nil || f.g == nil {
 			return false, err
 		}
 	}

@@ -16,8 +16,15 @@ const (
 	// until its end is known it is held in memory.
 	maxStdoutLine = 64 << 10
 
-	stdoutQueue = 1 << 20 // bytes that wait for a slow reader; what does not fit is dropped
-	stdoutKeep  = 64 << 10
+	// With stdoutQueue bytes waiting for a slow reader, pipes whose output goes to
+	// stdout are left alone, and so their consumers wait, as they would without
+	// us. When the reader has taken nothing for stdoutPatience it is stuck: pipes
+	// are read again, and what does not fit is dropped.
+	stdoutQueue    = 1 << 20
+	stdoutPatience = time.Second
+
+	stdoutMost = 8 << 20  // bytes that wait at most; only the ends of runs go past stdoutQueue
+	stdoutKeep = 64 << 10 // bytes of memory kept while nothing waits
 
 	// stdoutWrite is PIPE_BUF: so much is written to a pipe in one piece, even
 	// where others (the daemon's own log) write to it, and so much finds room
@@ -27,7 +34,7 @@ const (
 	stdoutLinger = time.Second // how long the end waits for a slow reader
 )
 
-var errStuck = errors.New("write stdout: its reader is too slow")
+var errStuck = errors.New("nobody reads stdout")
 
 // stdout is the daemon's own standard output, shared by all streams in whole
 // lines. Writing never blocks and leaves its flags alone, which are shared with
@@ -42,7 +49,8 @@ type stdout struct {
 
 	queue   []byte // whole lines, those before head are written
 	head    int
-	full    bool // until half of queue is free again, so that gaps are few
+	moved   time.Time // when something was taken from queue, or it was empty
+	full    bool      // dropping, until half of queue is free again, so that gaps are few
 	lost    []*Stream
 	err     error // why the last write failed
 	retryAt time.Time
@@ -106,11 +114,11 @@ func (o *stdout) put(s *Stream, lines []byte) {
 	if len(lines) == 0 {
 		return
 	}
-	if !o.full && o.room() < len(lines) {
-		o.flush()
-		o.full = o.room() < len(lines)
+	if o.head == len(o.queue) {
+		o.moved = time.Now()
 	}
-	if o.full {
+	if o.full || len(o.queue)-o.head+len(lines) > stdoutMost {
+		o.full = true
 		why := errStuck
 		if o.err != nil {
 			why = o.err
@@ -124,6 +132,18 @@ func (o *stdout) put(s *Stream, lines []byte) {
 		return
 	}
 	o.add(lines)
+	if len(o.queue)-o.head >= stdoutKeep {
+		o.flush()
+	}
+}
+
+// crowded tells whether pipes have to wait.
+func (o *stdout) crowded() bool {
+	if o.full || o.room() > 0 {
+		return false
+	}
+	o.full = o.err != nil || time.Since(o.moved) > stdoutPatience
+	return !o.full
 }
 
 func (o *stdout) room() int { return stdoutQueue - len(o.queue) + o.head }
@@ -161,6 +181,7 @@ func (o *stdout) drain() {
 		n, err := o.write(piece(o.queue[o.head:]))
 		if n > 0 {
 			o.head += n
+			o.moved = time.Now()
 			o.err, o.backoff = nil, 0
 		}
 		switch {

@@ -27,6 +27,7 @@ type Stream struct {
 	next    *Options // to be in force from the next line
 	busy    bool
 	quiet   uint8 // reads of nothing in a row
+	streak  uint8 // reads of something since busy, up to flowing: then the pipe is not in epoll
 	asked   bool  // to enlarge the pipe
 	large   bool  // the pipe holds bigPipe
 	gone    bool  // closed
@@ -42,6 +43,7 @@ const (
 	taking  = 1 << iota // between a read and the write of what it gave
 	inLine              // the last byte was not a newline
 	unknown             // a file is there and nobody has looked how it ends
+	changed             // Configure has been called and has not taken place
 )
 
 // Stats say how a stream is doing.
@@ -67,13 +69,15 @@ func (s *Stream) Stats() Stats {
 	return st
 }
 
-// Configure changes what becomes of the stream. A new target, path or prefix
-// takes effect at the end of the current line, so that no line is torn.
+// Configure changes what becomes of the stream, soon after it returned and at
+// the end of a line, so that no line is torn.
 func (s *Stream) Configure(o Options) error {
 	if err := s.p.check(&o); err != nil {
 		return fmt.Errorf("capture output of %s/%d: %w", o.Consumer, o.Slot, err)
 	}
+	s.state.Or(changed)
 	s.p.do(func() {
+		s.state.And(^uint32(changed))
 		s.next = &o
 		if s.state.Load()&inLine == 0 {
 			s.adopt()
@@ -145,7 +149,7 @@ func (s *Stream) interest() *unix.EpollEvent {
 
 // crowded tells whether a pipe that held n bytes should not be kept waiting.
 func (s *Stream) crowded(n int) bool {
-	return n >= readSize/2 || n >= smallPipe/2 && !s.large
+	return n >= bigPipe/4 || n >= smallPipe/2 && !s.large
 }
 
 // read takes once from the pipe. It is not alive when the stream has been quiet
@@ -157,11 +161,7 @@ func (s *Stream) read() (n int, alive bool) {
 	n, err := s.take(readSize)
 	switch {
 	case n > 0:
-		s.quiet = 0
-		if n >= smallPipe/2 && !s.asked {
-			s.asked = true
-			s.large = s.p.big.enlarge(s.fd)
-		}
+		s.flow(n)
 		return n, true
 	case err == nil: // the end of a pipe that was not opened O_RDWR: nothing will come
 		return 0, false
@@ -172,10 +172,32 @@ func (s *Stream) read() (n int, alive bool) {
 	if s.quiet++; s.quiet < quietPasses {
 		return 0, true
 	}
-	if err := unix.EpollCtl(s.p.epfd, unix.EPOLL_CTL_MOD, s.fd, s.interest()); err != nil {
-		s.degrade(fmt.Errorf("watch pipe: %w", err))
+	return 0, !s.watch()
+}
+
+// flow notes that n bytes came.
+func (s *Stream) flow(n int) {
+	s.quiet = 0
+	if s.streak < flowing {
+		if s.streak++; s.streak == flowing {
+			_ = unix.EpollCtl(s.p.epfd, unix.EPOLL_CTL_DEL, s.fd, nil) // it is in there
+		}
 	}
-	return 0, false
+	if n >= smallPipe/2 && !s.asked {
+		s.asked = true
+		s.large = s.p.big.enlarge(s.fd)
+	}
+}
+
+// watch leaves the stream to epoll. It is false when the kernel has no memory
+// for that: then the pipe goes on being read.
+func (s *Stream) watch() bool {
+	op := unix.EPOLL_CTL_MOD
+	if s.streak == flowing {
+		op = unix.EPOLL_CTL_ADD
+	}
+	s.quiet = 0
+	return unix.EpollCtl(s.p.epfd, op, s.fd, s.interest()) == nil
 }
 
 // take reads up to size bytes and passes them on.

@@ -78,36 +78,38 @@ func (f *follower) find() (int, error) {
 	return -1, nil
 }
 
-// skip goes on with the oldest file that is newer than gone, which is nowhere
-// any more, and says that something may be missing when that is likely.
+// skip goes on after gone, which is nowhere any more, and says that something
+// may be missing when that is likely.
 func (f *follower) skip(gone identity) error {
-	var oldest *segment
-	place := 0
-	err := walk(f.path, func(g *segment, k int) (bool, error) {
+	f.drop()
+	place, err := f.oldest(gone)
+	if err == nil && place > 0 {
+		err = f.line([]byte("qsuper: lines may be missing here: they were rotated away before they could be read"))
+	}
+	return err
+}
+
+// oldest goes on with the oldest file that is newer than gone, and returns its
+// number. When there is none, the first that comes will be it.
+func (f *follower) oldest(gone identity) (place int, err error) {
+	f.after = gone
+	var found *segment
+	err = walk(f.path, func(g *segment, k int) (bool, error) {
 		if g.id.MTime <= gone.MTime {
 			return false, nil
 		}
-		if oldest != nil {
-			oldest.kept = false
+		if found != nil {
+			found.kept = false
 		}
-		g.kept, oldest, place = true, g, k
+		g.kept, found, place = true, g, k
 		return true, nil
 	})
+	if found == nil {
+		return 0, err
+	}
 	if err != nil {
-		if oldest != nil {
-			oldest.close()
-		}
-		return err
+		found.close()
+		return 0, err
 	}
-	if oldest == nil {
-		f.drop() // to wait for a file at the path
-		return nil
-	}
-	if place > 0 {
-		if err := f.line([]byte("qsuper: lines may be missing here: they were rotated away before they could be read")); err != nil {
-			oldest.close()
-			return err
-		}
-	}
-	return f.use(oldest, 0)
+	return place, f.use(found, 0)
 }

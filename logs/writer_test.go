@@ -40,17 +40,7 @@ func play(args []string) error {
 	num := func(i int) int { n, _ := strconv.Atoi(args[i]); return n }
 	switch args[0] {
 	case "lines": // lines ID FROM COUNT: numbered lines of different lengths
-		var b []byte
-		for i := range num(3) {
-			b = append(b, numbered(args[1], num(2)+i)...)
-			if len(b) > 2000 || i%3 == 0 { // now one line a write, now many, now a torn one
-				if err := writeAll(b[:len(b)-i%2]); err != nil {
-					return err
-				}
-				b = append(b[:0], b[len(b)-i%2:]...)
-			}
-		}
-		return writeAll(b)
+		return playLines(args[1], num(2), num(3))
 	case "bulk": // bulk SIZE COUNT: as fast as it can, 100 bytes a line
 		b := bulk(num(1))
 		for range num(2) {
@@ -85,6 +75,21 @@ func play(args []string) error {
 		}
 	}
 	return nil
+}
+
+func playLines(id string, from, count int) error {
+	var b []byte
+	for i := range count {
+		b = append(b, numbered(id, from+i)...)
+		if len(b) > 2000 || i%3 == 0 { // now one line a write, now many, now a torn one
+			n := len(b) - i%2
+			if err := writeAll(b[:n]); err != nil {
+				return err
+			}
+			b = append(b[:0], b[n:]...)
+		}
+	}
+	return writeAll(b)
 }
 
 func numbered(id string, i int) []byte {

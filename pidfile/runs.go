@@ -44,7 +44,7 @@ const (
 
 // OpenRuns opens the record in a state directory that the caller owns. It returns
 // what another daemon left there, of this boot and still alive, and keeps those
-// lines until Remove.
+// lines until Put or Remove.
 func OpenRuns(dir string) (*Runs, []Run, error) {
 	path := filepath.Join(dir, runsName)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
@@ -54,44 +54,43 @@ func OpenRuns(dir string) (*Runs, []Run, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("read boot id: %w", err)
 	}
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	head := line(append([]byte("qsuper runs, boot "), bytes.TrimSpace(boot)...))
+	left, err := survivors(path, head[:])
 	if err != nil {
-		return nil, nil, fmt.Errorf("open record of runs: %w", err)
+		return nil, nil, fmt.Errorf("read record of runs: %w", err)
+	}
+	// Beside the old one and then in its place: dying here must not lose who lives.
+	f, err := os.OpenFile(path+".new", os.O_RDWR|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, nil, fmt.Errorf("create record of runs: %w", err)
 	}
 	r := &Runs{f: f, index: map[string]int64{}, next: 1}
-	left, err := r.take(bytes.TrimSpace(boot))
+	_, err = f.WriteAt(head[:], 0)
+	for _, run := range left {
+		err = errors.Join(err, r.Put(run))
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
 	if err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("read record of runs: %w", err), f.Close())
+		return nil, nil, errors.Join(fmt.Errorf("write record of runs: %w", err), f.Close())
 	}
 	return r, left, nil
 }
 
-// take reads the record and writes it anew with what is still true.
-func (r *Runs) take(boot []byte) ([]Run, error) {
-	old, err := os.ReadFile(r.f.Name())
-	if err != nil {
+func survivors(path string, head []byte) ([]Run, error) {
+	old, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
-	if err := r.f.Truncate(0); err != nil {
-		return nil, err
-	}
-	head := line(append([]byte("qsuper runs, boot "), boot...))
-	if _, err := r.f.WriteAt(head[:], 0); err != nil {
-		return nil, err
-	}
-	if !bytes.HasPrefix(old, head[:]) {
+	if !bytes.HasPrefix(old, head) {
 		return nil, nil
 	}
 	var left []Run
 	for old = old[lineLen:]; len(old) >= lineLen; old = old[lineLen:] {
-		run, ok := parse(old[:lineLen])
-		if !ok || !run.Alive() {
-			continue
+		if run, ok := parse(old[:lineLen]); ok && run.Alive() {
+			left = append(left, run)
 		}
-		if err := r.Put(run); err != nil {
-			return nil, err
-		}
-		left = append(left, run)
 	}
 	return left, nil
 }

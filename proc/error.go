@@ -26,6 +26,8 @@ type StartError struct {
 	Err  error
 }
 
+var errNoCommand = errors.New("no command is given")
+
 func (e *StartError) Error() string { return e.Op + ": " + e.Err.Error() }
 
 // Unwrap gives the system error.

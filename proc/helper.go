@@ -59,9 +59,9 @@ func HelperMain() {
 	if len(os.Args) < 5 || os.Args[1] != helperWord {
 		return
 	}
-	unix.CloseOnExec(statusFD)
+	unix.CloseOnExec(extraFD)
 	err := become(os.Args[2], os.Args[3], os.Args[4:])
-	_, _ = unix.Write(statusFD, []byte(err.Error()))
+	_, _ = unix.Write(extraFD, []byte(err.Error()))
 	os.Exit(127)
 }
 

@@ -22,16 +22,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// LockFD is the number under which a process finds its slot lock. It is high
-// because low numbers have meanings by convention (3 is LISTEN_FDS_START) and
-// scripts redirect to them.
-const LockFD = 100
+// extraFD is the number of Spec.Extra, or of the exec helper's status pipe.
+const extraFD = 3
 
-// statusFD carries the errors of the exec helper; exec closes it.
-const statusFD = LockFD + 1
-
-// closed marks a descriptor that the process must not have.
-const closed = ^uintptr(0)
+// lowestLock is where numbers begin that no convention and no shell script uses
+// for something else, as some do 3 (LISTEN_FDS_START) to 9.
+const lowestLock = 10
 
 // Spec is all it takes to start one process.
 type Spec struct {
@@ -43,12 +39,14 @@ type Spec struct {
 	Stdin  int      // descriptors of the caller
 	Stdout int
 	Stderr int
-	Extra  int  // becomes descriptor 3; 0 = none
-	Lock   int  // becomes LockFD; 0 = none
-	OOM    bool // the process starts with oom_score_adj 0, whatever the caller's is
+	Output string // opened for reading and writing in place of Stdout and Stderr; "" = not
+	Extra  int    // becomes descriptor 3; 0 = none
+	Lock   int    // stays open in the process, under some number from 10 on; 0 = none
+	OOM    *OOM   // nil = the process inherits the caller's oom_score_adj
 
 	// Go's fork cannot set these: the process is started through the exec
-	// helper when one of them is not nil, which costs about a millisecond.
+	// helper when one of them is not nil, which costs about a millisecond. Extra
+	// cannot be used then.
 	Umask  *uint32
 	NoFile *uint64 // soft RLIMIT_NOFILE, cut to the hard limit
 	Nice   *int    // -20..19
@@ -96,77 +94,81 @@ func Boottime() time.Duration {
 // Start forks and executes. When it returns without an error the program runs,
 // or, if the exec helper was needed, will tell through Exit.ExecError why it
 // could not. The error is a *StartError.
+//
+// A Lock is inherited by everything that the caller starts during the call, so
+// one goroutine of a program may start processes with locks, and no other
+// processes at the same time.
 func Start(s *Spec) (*Process, error) {
+	if s.Path == "" || len(s.Argv) == 0 {
+		return nil, &StartError{Kind: Exec, Op: "start a process", Err: errNoCommand}
+	}
 	p := &Process{pidfd: -1, status: -1}
-	path, argv, cred, dir := s.Path, s.Argv, s.Cred, s.Dir
-	var fds [statusFD + 1]uintptr
-	files := s.files(&fds)
-	var statusW int
+	attr := syscall.ProcAttr{Dir: s.Dir, Env: s.Env, Sys: &syscall.SysProcAttr{Setsid: true, PidFD: &p.pidfd}}
+	path, argv, cred := s.Path, s.Argv, s.Cred
+	fds := [extraFD + 1]uintptr{uintptr(s.Stdin), uintptr(s.Stdout), uintptr(s.Stderr), uintptr(s.Extra)}
+	attr.Files = fds[:extraFD]
+	if s.Extra > 0 {
+		attr.Files = fds[:]
+	}
+	if s.Output != "" {
+		out, err := unix.Open(s.Output, unix.O_RDWR|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return nil, &StartError{Kind: Host, Op: "open the output " + s.Output, Err: err}
+		}
+		defer unix.Close(out)
+		fds[1], fds[2] = uintptr(out), uintptr(out)
+	}
 	if s.needsHelper() {
 		r, w, err := statusPipe()
 		if err != nil {
 			return nil, &StartError{Kind: Host, Op: "make a pipe for the exec helper", Err: err}
 		}
-		p.status, statusW = r, w
-		for len(files) < statusFD {
-			files = append(files, closed)
-		}
-		files = append(files, uintptr(w))
-		path, argv, cred, dir = "/proc/self/exe", s.helperArgv(), nil, ""
+		defer unix.Close(w)
+		p.status, fds[extraFD], attr.Files = r, uintptr(w), fds[:]
+		path, argv, cred, attr.Dir = "/proc/self/exe", s.helperArgv(), nil, ""
 	}
-
-	sys := &syscall.SysProcAttr{Setsid: true, PidFD: &p.pidfd}
 	if cred != nil {
-		sys.Credential = &syscall.Credential{Uid: cred.UID, Gid: cred.GID, Groups: cred.Groups}
+		attr.Sys.Credential = &syscall.Credential{Uid: cred.UID, Gid: cred.GID, Groups: cred.Groups}
 	}
-	var err error
-	p.Began = Boottime()
-	p.PID, err = syscall.ForkExec(path, argv, &syscall.ProcAttr{Dir: dir, Env: s.Env, Files: files, Sys: sys})
-	p.Started = Boottime()
-	if statusW != 0 {
-		syscall.Close(statusW)
-	}
+	err := p.fork(s, path, argv, &attr)
 	if err != nil {
 		p.Close()
 		return nil, explain(s, err)
 	}
-	if s.OOM {
-		resetOOM(p.PID)
-	}
 	return p, nil
 }
 
-// files lays out the descriptors of the child: everything that is not named is closed.
-func (s *Spec) files(fds *[statusFD + 1]uintptr) []uintptr {
-	for i := range fds {
-		fds[i] = closed
-	}
-	fds[0], fds[1], fds[2] = uintptr(s.Stdin), uintptr(s.Stdout), uintptr(s.Stderr)
-	n := 3
-	if s.Extra > 0 {
-		fds[3] = uintptr(s.Extra)
-		n = 4
-	}
+func (p *Process) fork(s *Spec, path string, argv []string, attr *syscall.ProcAttr) error {
 	if s.Lock > 0 {
-		fds[LockFD] = uintptr(s.Lock)
-		n = LockFD + 1
+		lock, err := inheritable(s.Lock)
+		if err != nil {
+			return err
+		}
+		defer lock()
 	}
-	return fds[: n : n+1]
+	s.OOM.lift()
+	defer s.OOM.restore()
+	var err error
+	p.Began = Boottime()
+	p.PID, err = syscall.ForkExec(path, argv, attr)
+	p.Started = Boottime()
+	return err
 }
 
-// resetOOM undoes an inherited protection from the OOM killer. It cannot fail
-// in a way that matters: raising the score is always allowed.
-func resetOOM(pid int) {
-	if fd, err := unix.Open(fmt.Sprintf("/proc/%d/oom_score_adj", pid), unix.O_WRONLY|unix.O_CLOEXEC, 0); err == nil {
-		_, _ = unix.Write(fd, []byte("0"))
-		unix.Close(fd)
+// inheritable lets a descriptor through exec, until the function it returns is
+// called. Naming it in ProcAttr.Files would cost a system call in the child for
+// each number below it.
+func inheritable(fd int) (undo func(), err error) {
+	if fd < lowestLock {
+		if fd, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD, lowestLock); err != nil {
+			return nil, err
+		}
+		return func() { unix.Close(fd) }, nil
 	}
-}
-
-// ProtectedFromOOM says whether children would inherit another oom_score_adj than 0.
-func ProtectedFromOOM() bool {
-	b, err := os.ReadFile("/proc/self/oom_score_adj")
-	return err == nil && string(b) != "0\n"
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0); err != nil {
+		return nil, err
+	}
+	return func() { unix.CloseOnExec(fd) }, nil
 }
 
 // PidFD is readable once the process has exited. It stays the Process's own.

@@ -146,7 +146,7 @@ func (c *consumer) handle(m any, now time.Time) {
 		c.with(m.Slot, func(u *unit) { c.step(u, now, slot.Spawned{Run: m.Run, PID: m.PID}) })
 	case keeper.StartFailed:
 		c.with(m.Slot, func(u *unit) {
-			u.spec = nil // whatever it was, look again
+			c.plan, u.spec = nil, nil // whatever it was, look again
 			c.step(u, now, startFailed(m))
 		})
 	case keeper.Stopping:

@@ -57,6 +57,8 @@ type blueprint struct {
 	own   map[string]string // `env`, filled in
 	env   []string          // all of it
 	path  string            // the value of PATH
+
+	name, dir, program string // what was looked for last, and where it was
 }
 
 // holds says whether a blueprint can be used once more. Env files are read at
@@ -95,12 +97,14 @@ func (l *launcher) spec(c *config.Consumer, n int, old *blueprint) (keeper.Spec,
 			return keeper.Spec{}, nil, err
 		}
 	}
-	path, err := config.FindProgram(launch.Argv[0], launch.Dir, b.path, b.who.Identity)
-	if err != nil {
-		return keeper.Spec{}, nil, err
+	if b.program == "" || b.name != launch.Argv[0] || b.dir != launch.Dir {
+		b.name, b.dir = launch.Argv[0], launch.Dir
+		if b.program, err = config.FindProgram(b.name, b.dir, b.path, b.who.Identity); err != nil {
+			return keeper.Spec{}, nil, err
+		}
 	}
 	s := keeper.Spec{
-		Path: path, Argv: launch.Argv, Env: b.env, Own: []string{"QSUPER_SLOT=" + strconv.Itoa(n)}, Dir: launch.Dir, Cred: b.who.cred,
+		Path: b.program, Argv: launch.Argv, Env: b.env, Own: []string{"QSUPER_SLOT=" + strconv.Itoa(n)}, Dir: launch.Dir, Cred: b.who.cred,
 		Umask: c.Umask, NoFile: c.Limits.NoFile, Nice: c.Limits.Nice,
 		Lock: filepath.Join(l.stateDir, "locks", fileName(c.Name, n)),
 		Log:  l.log(c, n), Stop: l.stop(c, launch.Dir, b.path),

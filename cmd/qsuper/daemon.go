@@ -245,6 +245,11 @@ func (d *daemon) Shutdown(ctx context.Context, s control.Shutdown) (control.Comm
 	case reply := <-replies:
 		return replyOf(reply), nil
 	case <-ctx.Done():
+	}
+	select {
+	case reply := <-replies: // the end of the daemon ends ctx as well: the reply came first
+		return replyOf(reply), nil
+	default:
 		return control.CommandReply{Outcomes: []control.Outcome{}, TimedOut: true}, nil
 	}
 }

@@ -136,25 +136,26 @@ func (p *program) run(ctx context.Context, queue string) (string, error) {
 		args[i] = strings.ReplaceAll(a, "{queue}", queue)
 	}
 	stdout, stderr := &limited{max: execMaxOutput, strict: true}, &limited{max: execMaxStderr}
-	pidfd := -1
 	cmd := exec.Command(p.command[0], args[1:]...)
 	cmd.Stdout, cmd.Stderr, cmd.WaitDelay, cmd.Env = stdout, stderr, execDrain, environment()
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, PidFD: &pidfd}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := ctx.Err(); err != nil {
 		return "", err
 	}
 	if err := cmd.Start(); err != nil {
 		return "", err
 	}
-	ended := awaitExit(ctx, pidfd)
+	watched := awaitExit(ctx, cmd.Process.Pid)
 	// Not reaped yet, so its number, which is the group's, is still its own.
 	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 	err := cmd.Wait()
 	switch {
 	case stdout.over:
 		return "", fmt.Errorf("the program printed more than %d KiB", execMaxOutput>>10)
-	case !ended && ctx.Err() != nil:
+	case errors.Is(watched, os.ErrDeadlineExceeded):
 		return "", fmt.Errorf("the program did not end in time: %w", ctx.Err())
+	case watched != nil:
+		return "", fmt.Errorf("watch the program: %w", watched)
 	case errors.Is(err, exec.ErrWaitDelay):
 		return "", errors.New("the program ended, but something it started holds its output open")
 	case err != nil && stderr.buf.Len() > 0:
@@ -165,26 +166,29 @@ func (p *program) run(ctx context.Context, queue string) (string, error) {
 	return stdout.buf.String(), nil
 }
 
-// awaitExit waits for the end of a process without reaping it, and reports
-// whether it came before ctx was done. It owns pidfd.
-func awaitExit(ctx context.Context, pidfd int) bool {
-	_ = unix.SetNonblock(pidfd, true) // lets the file below wait in the netpoller
-	f := os.NewFile(uintptr(pidfd), "pidfd")
-	if f == nil {
-		return false
+// awaitExit waits for the end of a child without reaping it. The error is
+// os.ErrDeadlineExceeded when ctx was done before.
+func awaitExit(ctx context.Context, pid int) error {
+	// A pidfd of its own: one from SysProcAttr shares its flags with the one that
+	// Wait uses, and made non-blocking, for the netpoller, that would not wait.
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return err
 	}
+	_ = unix.SetNonblock(fd, true)
+	f := os.NewFile(uintptr(fd), "pidfd")
 	defer f.Close()
 	stop := context.AfterFunc(ctx, func() { _ = f.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	raw, err := f.SyscallConn()
 	if err != nil {
-		return false
+		return err
 	}
 	return raw.Read(func(fd uintptr) bool {
 		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 		n, err := unix.Poll(fds, 0)
 		return err == nil && n == 1
-	}) == nil
+	})
 }
 
 // environment is the daemon's without what systemd meant for the daemon alone.

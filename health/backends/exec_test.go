@@ -77,13 +77,18 @@ printf '{"ready": %d, "in_flight": %d}' $ready $taken`)
 			},
 		},
 	})
-	if children := zombiesAndChildren(t); len(children) > 0 {
-		t.Errorf("processes are left: %v", children)
+	nothingLeft(t)
+}
+
+// nothingLeft wants no child of the test process, not even a zombie.
+func nothingLeft(t testing.TB) {
+	t.Helper()
+	if found := children(t); len(found) > 0 {
+		t.Errorf("processes are left: %v", found)
 	}
 }
 
-// zombiesAndChildren lists children of the test process.
-func zombiesAndChildren(t testing.TB) (found []string) {
+func children(t testing.TB) (found []string) {
 	t.Helper()
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil {
@@ -160,6 +165,7 @@ echo $$ >%[1]s/child; wait`, dir), ", timeout: 1s")
 		}
 		eventually(t, name+" is gone", func() bool { return !alive(pid) })
 	}
+	nothingLeft(t)
 }
 
 // alive reports whether a process runs; a zombie does not.
@@ -194,6 +200,7 @@ func TestExecLeavesBehind(t *testing.T) {
 		t.Errorf("got %+v", o)
 	}
 	_ = syscall.Kill(pid(), syscall.SIGKILL)
+	nothingLeft(t)
 }
 
 func TestExecDown(t *testing.T) {

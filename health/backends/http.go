@@ -144,8 +144,8 @@ type page struct {
 	err    error
 }
 
-// Measure gets each different URL once. It fails, so that the base url decides
-// over up and down, when none of them gave the expected status or a 404.
+// Measure gets each different URL once. When none of them gave the expected
+// status or a 404, the url itself decides over up and down.
 func (w *web) Measure(ctx context.Context, queues []health.Queue) ([]health.Reading, error) {
 	ctx, cancel := w.life.during(ctx)
 	defer cancel()
@@ -163,25 +163,17 @@ func (w *web) Measure(ctx context.Context, queues []health.Queue) ([]health.Read
 		pages[u.String()].queues = append(pages[u.String()].queues, i)
 	}
 	w.getAll(ctx, pages)
-	var failed error
 	answered := false
 	for _, p := range pages {
-		switch {
-		case p.err != nil:
-			failed = p.err
-		case p.status == w.expect || p.status == http.StatusNotFound:
-			answered = true
-		default:
-			failed = fmt.Errorf("answered with status %d instead of %d", p.status, w.expect)
-		}
+		answered = answered || p.status == w.expect || p.status == http.StatusNotFound
 		for _, i := range p.queues {
 			readings[i] = w.read(p, queues[i])
 		}
 	}
-	if !answered && failed != nil {
-		return nil, failed
+	if answered {
+		return readings, nil
 	}
-	return readings, nil
+	return readings, w.Ping(ctx)
 }
 
 func (w *web) getAll(ctx context.Context, pages map[string]*page) {

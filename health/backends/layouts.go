@@ -3,7 +3,7 @@ package backends
 import (
 	"errors"
 	"fmt"
-	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -100,10 +100,11 @@ func checkSQLQueue(q health.Queue) error {
 	return named(q)
 }
 
-var tableName = regexp.MustCompile(`^[A-Za-z0-9_$]+(\.[A-Za-z0-9_$]+)?$`)
-
+// validTable accepts name and schema.name, so that no name can end a statement.
 func validTable(name string) error {
-	if name != "" && !tableName.MatchString(name) {
+	const allowed = ".ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_$"
+	parts := strings.Split(name, ".")
+	if name != "" && (len(parts) > 2 || slices.Contains(parts, "") || strings.ContainsFunc(name, func(r rune) bool { return !strings.ContainsRune(allowed, r) })) {
 		return fmt.Errorf("%.40q must be made of A-Z a-z 0-9 _ $, with schema. in front at most", name)
 	}
 	return nil

@@ -18,7 +18,7 @@ import (
 const (
 	// rabbitLanes bounds the channels of a connection. Each asks for one queue at
 	// a time, all at once, so that up to this many queues are one round trip. A
-	// channel costs the broker some 50 KB.
+	// channel costs the broker some 33 KB (RabbitMQ 3.10, measured).
 	rabbitLanes = 64
 	// rabbitMissing is how long a missing queue is not asked for again: every
 	// time closes a channel and makes the broker log an error.
@@ -64,9 +64,14 @@ func (c *rabbitConfig) Validate() error {
 func parseAMQP(text string) (amqp.URI, error) {
 	uri, err := amqp.ParseURI(text)
 	if err != nil {
-		err = errors.New("url must be amqp://user:password@host:port/vhost or amqps://…; special characters are percent-encoded, a vhost / is left out")
+		return uri, errors.New("url must be amqp://user:password@host:port/vhost or amqps://…; special characters are percent-encoded, a vhost / is left out")
 	}
-	return uri, err
+	for _, name := range uri.AuthMechanism {
+		if !strings.EqualFold(name, "plain") && !strings.EqualFold(name, "external") {
+			return uri, errors.New("url: auth_mechanism must be plain or external")
+		}
+	}
+	return uri, nil
 }
 
 func checkRabbitQueue(q health.Queue) error {
@@ -290,13 +295,33 @@ func (r *rabbit) config() (amqp.Config, error) {
 		Locale:     "en_US",
 		Properties: amqp.Table{"product": "qsuper", "connection_name": "qsuper"},
 	}
-	if r.password.file != "" {
-		config.SASL = []amqp.Authentication{&amqp.PlainAuth{Username: r.uri.Username, Password: secret}}
+	for _, name := range r.uri.AuthMechanism {
+		if strings.EqualFold(name, "external") {
+			config.SASL = append(config.SASL, &amqp.ExternalAuth{})
+		}
+	}
+	if config.SASL == nil {
+		config.SASL = []amqp.Authentication{outspoken{&amqp.PlainAuth{Username: r.uri.Username, Password: secret}, config.Properties}}
 	}
 	if r.uri.Scheme == "amqps" {
 		config.TLSClientConfig, err = r.tls.Config()
 	}
 	return config, err
+}
+
+// outspoken asks the broker to say that it refuses a password; it would keep
+// silent for 3 s and hang up. The library has no setting for that, and sets the
+// capabilities in the properties it was given before it asks for a response.
+type outspoken struct {
+	amqp.Authentication
+	properties amqp.Table
+}
+
+func (o outspoken) Response() string {
+	if capabilities, ok := o.properties["capabilities"].(amqp.Table); ok {
+		capabilities["authentication_failure_close"] = true
+	}
+	return o.Authentication.Response()
 }
 
 // Close says goodbye, but does not wait long for the answer.

@@ -128,14 +128,14 @@ func TestRabbitMQ(t *testing.T) {
 	t.Run("amqp", func(t *testing.T) { healthtest.Run(t, suite) })
 
 	queues.Take = func(t *testing.T, q health.Queue) { r.get(t, q, false) }
-	queues.RoundTrips = 0
-	suite.Spec = func(t *testing.T, addr, password string) health.Spec {
+	suite.Addr, suite.Password = "", "" // what the network does to it has been seen
+	suite.Spec = func(t *testing.T, _, _ string) health.Spec {
 		file := filepath.Join(t.TempDir(), "password")
-		if err := os.WriteFile(file, []byte(password+"\n"), 0o600); err != nil {
+		if err := os.WriteFile(file, []byte(nasty+"\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		return spec(t, "rabbitmq", "{type: rabbitmq, url: %q, management_url: %q, password_file: %q}",
-			r.amqpURL(t, addr, "old"), r.broker.ManagementURL, file)
+			r.amqpURL(t, r.addr(t), "old"), r.broker.ManagementURL, file)
 	}
 	t.Run("management", func(t *testing.T) { healthtest.Run(t, suite) })
 }
@@ -300,6 +300,7 @@ func TestRabbitMQRefuses(t *testing.T) {
 		`{type: rabbitmq, url: "amqp://u:hid den@h"}`:            "url must be amqp://",
 		`{type: rabbitmq, url: "amqp://u:hidden/@h:1"}`:          "url must be amqp://",
 		`{type: rabbitmq, url: "http://u:hidden@h"}`:             "url must be amqp://",
+		`{type: rabbitmq, url: "amqp://h?auth_mechanism=x"}`:     "auth_mechanism",
 		`{type: rabbitmq, url: "amqp://h", tls: {}}`:             "tls needs",
 		`{type: rabbitmq, url: "amqp://h", management_url: "x"}`: "management_url must be http://",
 		`{type: rabbitmq, url: "amqp://h", dsn: x}`:              "unknown key",
@@ -307,6 +308,14 @@ func TestRabbitMQRefuses(t *testing.T) {
 	refusedQueues(t, "rabbitmq", map[string]health.Queue{
 		"name is missing": {}, "longer": {Name: strings.Repeat("x", 256)},
 	})
+}
+
+func TestRabbitMQWrongPassword(t *testing.T) {
+	r := newRabbitRig(t)
+	o := look(t, spec(t, "rabbitmq", "{type: rabbitmq, url: %q}", r.amqpURL(t, r.addr(t), "wrong")), health.Queue{Name: "x"})
+	if o.Up || !strings.Contains(o.Err, "ACCESS_REFUSED") || o.Latency > 2*time.Second {
+		t.Errorf("got %+v", o)
+	}
 }
 
 func TestRabbitMQWrongVhost(t *testing.T) {

@@ -43,7 +43,10 @@ func TestSQLite(t *testing.T) {
 		if mode == "wal" {
 			path = work // its log is found by name
 		}
-		for _, l := range layouts {
+		for i, l := range layouts {
+			if i > 0 && mode == "delete" {
+				break
+			}
 			t.Run(mode+"/"+l.name, func(t *testing.T) {
 				healthtest.Run(t, healthtest.Suite{
 					Spec:   func(t *testing.T, _, _ string) health.Spec { return sqliteSpec(t, path) },
@@ -196,6 +199,9 @@ func TestSQLiteRefuses(t *testing.T) {
 	refusedQueues(t, "sqlite", map[string]health.Queue{
 		"name is missing": {Layout: "plain"},
 		"table:":          {Name: "x", Layout: "plain", Table: "a`; DROP TABLE x"},
+		"schema. in":      {Name: "x", Layout: "plain", Table: "a.b.c"},
+		"a-b":             {Name: "x", Layout: "plain", Table: "a-b"},
+		"a.":              {Name: "x", Layout: "plain", Table: "a."},
 		"table_prefix":    {Name: "x", Layout: "magento", Table: "queue"},
 		"exclude":         {SQL: "SELECT 1", Table: "x"},
 	})

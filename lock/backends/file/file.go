@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -95,13 +94,6 @@ func Acquire(path string) (*Lock, error) {
 
 // FD is what a child must inherit to hold the lock too. It stays the Lock's own.
 func (l *Lock) FD() int { return l.fd }
-
-// Note writes into the file which process is to be named as the holder. It is
-// a hint to whoever asks, who checks it; so an error is of no consequence.
-func (l *Lock) Note(pid int) {
-	var b [16]byte
-	_, _ = unix.Pwrite(l.fd, append(strconv.AppendInt(b[:0], int64(pid), 10), "\n     "...), 0)
-}
 
 // Release implements lock.Held.
 func (l *Lock) Release() error {

@@ -1,7 +1,6 @@
 package file
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,24 +8,17 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
-
-	"qsuper/proc"
 )
 
-// holder names a process that has the file open, in words. The pid in the file
-// is the first guess, any process that has it as its inherited slot lock the
-// second, who took it (/proc/locks) the last: the taker may be the keeper of
-// the process that matters, and may even be dead.
+// holder names a process that holds the lock of an open file, in words. Who
+// called flock (/proc/locks) may be the keeper of the process that matters, or
+// be dead; so whoever else has the file open comes first.
 func holder(fd int) string {
 	var st unix.Stat_t
 	if unix.Fstat(fd, &st) != nil {
 		return ""
 	}
-	if pid := hint(fd); pid > 0 && has(pid, &st) {
-		return describe(pid)
-	}
-	taker := taker(&st)
-	self := os.Getpid()
+	taker, self := taker(&st), os.Getpid()
 	entries, _ := filepath.Glob("/proc/[0-9]*")
 	for _, e := range entries {
 		pid, _ := strconv.Atoi(filepath.Base(e))
@@ -43,22 +35,20 @@ func holder(fd int) string {
 	return describe(taker)
 }
 
-func hint(fd int) int {
-	b := make([]byte, 32)
-	n, err := unix.Pread(fd, b, 0)
-	if err != nil {
-		return 0
-	}
-	line, _, _ := bytes.Cut(b[:n], []byte("\n"))
-	pid, _ := strconv.Atoi(string(line))
-	return pid
-}
-
-// has says whether a process has the file open under the number of slot locks.
+// has says whether a process has the file open.
 func has(pid int, want *unix.Stat_t) bool {
-	var st unix.Stat_t
-	err := unix.Stat(fmt.Sprintf("/proc/%d/fd/%d", pid, proc.LockFD), &st)
-	return err == nil && st.Dev == want.Dev && st.Ino == want.Ino
+	dir := fmt.Sprintf("/proc/%d/fd/", pid)
+	fds, err := os.ReadDir(dir)
+	if err != nil {
+		return false // gone, or somebody else's
+	}
+	for _, fd := range fds {
+		var st unix.Stat_t
+		if unix.Stat(dir+fd.Name(), &st) == nil && st.Dev == want.Dev && st.Ino == want.Ino {
+			return true
+		}
+	}
+	return false
 }
 
 // taker reads from /proc/locks who called flock: "1: FLOCK ADVISORY WRITE 812

@@ -1,0 +1,122 @@
+package healthtest
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"qsuper/health"
+)
+
+// settled looks until the numbers are as wanted: what a management interface
+// says lags behind. Numbers that the type cannot know are not compared.
+func (p *probe) settled(q health.Queue, want health.Reading) {
+	p.t.Helper()
+	var got health.Reading
+	settled := eventually(p.t, fmt.Sprintf("the reading is %+v", want), func() bool {
+		got = p.up(q).Readings[0]
+		known := got
+		known.Err, known.Oldest, known.Consumers = "", 0, 0
+		return known == want
+	})
+	if !settled {
+		p.t.Fatalf("the last reading was %+v", got)
+	}
+}
+
+func (s *Suite) depth(t *testing.T) {
+	p := s.open(t, s.Addr, s.Password, patience)
+	q := s.Queues.New(t)
+	want := health.Reading{State: health.OK, InFlight: health.NotKnown, Delayed: health.NotKnown}
+	if s.Queues.Take != nil {
+		want.InFlight = 0
+	}
+	if s.Queues.Delay != nil {
+		want.Delayed = 0
+	}
+	p.settled(q, want)
+	s.Queues.Publish(t, q, "a")
+	want.Ready = 1
+	p.settled(q, want)
+	s.Queues.Publish(t, q, "b", "c", "d", "e")
+	want.Ready = 5
+	p.settled(q, want)
+	if s.Queues.Take != nil {
+		s.Queues.Take(t, q)
+		want.Ready, want.InFlight = 4, 1
+		p.settled(q, want)
+	}
+	if s.Queues.Delay != nil {
+		s.Queues.Delay(t, q)
+		want.Delayed = 1
+		p.settled(q, want)
+	}
+	if s.Queues.Missing != nil {
+		for range 3 {
+			if r := p.up(s.Queues.Missing(t)).Readings[0]; r.State != health.Missing {
+				t.Errorf("a missing queue is %+v", r)
+			}
+		}
+	}
+}
+
+func (s *Suite) oneBadQueue(t *testing.T) {
+	p := s.open(t, s.Addr, s.Password, patience)
+	full, empty := s.Queues.New(t), s.Queues.New(t)
+	s.Queues.Publish(t, full, "a", "b", "c")
+	queues, want := []health.Queue{full}, []string{"ok 3"}
+	if s.Queues.Missing != nil {
+		queues, want = append(queues, s.Queues.Missing(t)), append(want, "missing -1")
+	}
+	if s.Queues.Broken != nil {
+		queues, want = append(queues, s.Queues.Broken(t)), append(want, "unknown -1")
+	}
+	queues, want = append(queues, empty, full), append(want, "ok 0", "ok 3")
+	for range 3 {
+		var got []string
+		for _, r := range p.up(queues...).Readings {
+			got = append(got, fmt.Sprintf("%s %d", r.State, r.Ready))
+		}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("(-want +got):\n%s", d)
+		}
+	}
+}
+
+// untouched proves that a probe reads only, and keeps one connection.
+func (s *Suite) untouched(t *testing.T) {
+	addr := s.Addr
+	var net *proxy
+	if addr != "" {
+		net = newProxy(t, addr, 0)
+		addr = net.addr
+	}
+	p := s.open(t, addr, s.Password, patience)
+	q := s.Queues.New(t)
+	bodies := []string{"first", "second", "third"}
+	s.Queues.Publish(t, q, bodies...)
+	p.settledReady(q, 3)
+	queues := []health.Queue{q}
+	if s.Queues.Missing != nil {
+		queues = append(queues, s.Queues.Missing(t))
+	}
+	for i := range 1000 {
+		if r := p.up(queues...).Readings[0]; r.State != health.OK || r.Ready != 3 {
+			t.Fatalf("look %d: %+v", i, r)
+		}
+	}
+	if net != nil {
+		if accepted, live := net.counts(); accepted > max(s.Connections, 1) || live != accepted {
+			t.Errorf("it connected %d times and has %d connections, want %d that last", accepted, live, max(s.Connections, 1))
+		}
+	}
+	if d := cmp.Diff(bodies, s.Queues.Content(t, q)); d != "" {
+		t.Errorf("messages after 1,000 looks (-want +got):\n%s", d)
+	}
+}
+
+func (p *probe) settledReady(q health.Queue, want int64) {
+	p.t.Helper()
+	eventually(p.t, fmt.Sprintf("%d messages are ready", want), func() bool { return p.up(q).Readings[0].Ready == want })
+}

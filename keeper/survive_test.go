@@ -1,0 +1,227 @@
+package keeper
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// The keeper dies as hard as can be: its consumers live, hold their slots, can
+// still print, and a second copy of none is started.
+func TestConsumersOutliveTheKeeper(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	l, _ := r.connect()
+	holds := l.start("holds/0", 1, r.consumer("holds/0"))
+	closes := l.start("closes/0", 1, r.consumer("closes/0", "close-fds"))
+	gone := l.start("gone/0", 1, r.consumer("gone/0"))
+	t.Cleanup(func() { // they are nobody's children now
+		for _, s := range []Started{holds, closes, gone} {
+			syscall.Kill(s.PID, syscall.SIGKILL)
+		}
+	})
+	for _, s := range []string{"holds/0", "closes/0", "gone/0"} {
+		r.says(s, "ready")
+	}
+	r.cmd.Process.Kill()
+	<-r.exited
+	l.waitGone()
+	l.ctl.Close()
+	syscall.Kill(gone.PID, syscall.SIGKILL)
+	eventually(t, "the third process is gone", func() bool { return !alive(gone.PID) })
+
+	r.startKeeper()
+	l, slots := r.connect()
+	if len(slots) != 0 {
+		t.Errorf("%+v", slots)
+	}
+	for _, st := range []Started{holds, closes} {
+		l.ask(l.Start(StartRequest{Slot: st.Slot, Run: 2, Spec: r.consumer(st.Slot)}))
+		f := get[StartFailed](l)
+		if f.Kind != KindLocked || !strings.Contains(f.By, fmt.Sprintf("pid %d", st.PID)) {
+			t.Errorf("%+v", f)
+		}
+		if !alive(st.PID) {
+			t.Errorf("%s is gone", st.Slot)
+		}
+	}
+	l.start("gone/0", 2, r.consumer("gone/0"))
+	for _, st := range []Started{holds, closes} {
+		syscall.Kill(st.PID, syscall.SIGKILL)
+		eventually(t, "the survivor is gone", func() bool { return !alive(st.PID) })
+		l.start(st.Slot, 3, r.consumer(st.Slot))
+	}
+}
+
+// Somebody else's flock on a slot is told from our own.
+func TestSlotHeldByAStranger(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	l, _ := r.connect()
+	spec := r.spec(slot0, "exec sleep 1000")
+	if err := os.MkdirAll(filepath.Dir(spec.Lock), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	other := exec.Command("flock", spec.Lock, "sleep", "1000")
+	other.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := other.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer other.Wait()
+	defer syscall.Kill(-other.Process.Pid, syscall.SIGKILL)
+	eventually(t, "the stranger has the lock", func() bool {
+		return exec.Command("flock", "-n", spec.Lock, "true").Run() != nil
+	})
+	l.ask(l.Start(StartRequest{Slot: slot0, Run: 1, Spec: spec}))
+	f := get[StartFailed](l)
+	if f.Kind != KindLocked || !strings.Contains(f.By, fmt.Sprintf("pid %d (flock", other.Process.Pid)) {
+		t.Errorf("%+v", f)
+	}
+}
+
+// The engine is killed again and again while processes start and end: no run is
+// lost, none is started twice, and each one's exit is there until it is dealt with.
+func TestEngineKilledUnderLoad(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	const slots, rounds = 4, 5
+	spec, asked := map[string]Spec{}, map[string]uint64{}
+	for i := range slots {
+		name := fmt.Sprintf("load/%d", i)
+		spec[name] = r.spec(name, fmt.Sprintf("echo x >> %s/count.%d", r.dir, i))
+	}
+	next := func(l *link, name string) {
+		asked[name]++
+		l.ask(l.Start(StartRequest{Slot: name, Run: asked[name], Spec: spec[name]}))
+	}
+	for range rounds {
+		l, known := r.connect()
+		for name := range spec {
+			k := known[name]
+			// The last request may have died with the engine that made it.
+			if k.Run != asked[name] && k.Run+1 != asked[name] {
+				t.Errorf("%s is at run %d, asked for %d", name, k.Run, asked[name])
+			}
+			if k.PID == 0 && k.Run != 0 && k.Exit == nil {
+				t.Errorf("%s: the exit of run %d is lost", name, k.Run)
+			}
+			asked[name] = k.Run
+			if k.PID == 0 {
+				next(l, name)
+			}
+		}
+		for exits := 0; exits < 10; {
+			if e, ok := l.next().(Exited); ok {
+				exits++
+				next(l, e.Slot)
+			}
+		}
+		l.kill()
+	}
+	l, known := r.connect()
+	eventually(t, "all have ended", func() bool {
+		known = l.list()
+		for _, s := range known {
+			if s.PID != 0 {
+				return false
+			}
+		}
+		return true
+	})
+	for i := range slots {
+		b, _ := os.ReadFile(fmt.Sprintf("%s/count.%d", r.dir, i))
+		if n, k := strings.Count(string(b), "x"), known[fmt.Sprintf("load/%d", i)]; uint64(n) != k.Run {
+			t.Errorf("%d processes ran, and the last was run %d", n, k.Run)
+		}
+	}
+}
+
+func TestStrangersAreReaped(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	l, _ := r.connect()
+	l.start(slot0, 1, r.consumer(slot0, "away", "exit", "3"))
+	if e := get[Exited](l); e.Code != 3 || e.Leftovers != 0 {
+		t.Errorf("%+v", e)
+	}
+	if n := childrenOf(t, r.cmd.Process.Pid); n != 2 {
+		t.Errorf("%d children, not engine and stranger", n)
+	}
+	eventually(t, "only the engine is left", func() bool { return childrenOf(t, r.cmd.Process.Pid) == 1 })
+	// And again while its own children come and go.
+	for i := range 5 { // in slots of their own: a stranger has its slot's lock
+		slot := "away/" + itoa(i)
+		l.start(slot, 1, r.consumer(slot, "away", "exit", "3"))
+		get[Exited](l)
+	}
+	eventually(t, "only the engine is left", func() bool { return childrenOf(t, r.cmd.Process.Pid) == 1 })
+}
+
+func TestThreadsDoNotGrowWithChildren(t *testing.T) {
+	r := newRig(t)
+	l, _ := r.connect()
+	start := func(from, to int) {
+		for i := from; i < to; i++ {
+			l.start(fmt.Sprintf("many/%d", i), 1, r.command(fmt.Sprintf("many/%d", i), "/bin/sleep", "1000"))
+		}
+	}
+	start(0, 20)
+	threads := func() int {
+		d, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", r.cmd.Process.Pid))
+		return len(d)
+	}
+	before := threads()
+	start(20, 300)
+	// A thread more may come for a system call that took long.
+	if after := threads(); after > before+3 || after > 16 {
+		t.Errorf("%d threads with 20 children, %d with 300", before, after)
+	}
+	began := time.Now()
+	for i := range 300 {
+		l.ask(l.Stop(StopRequest{Slot: fmt.Sprintf("many/%d", i), Run: 1, Stop: Stop{Signal: 15, Grace: time.Minute}}))
+	}
+	for i := 0; i < 300; {
+		if e, ok := l.next().(Exited); ok {
+			i++
+			if e.Signal != 15 || e.Step != StepSignal {
+				t.Errorf("%+v", e)
+			}
+		}
+	}
+	t.Logf("300 stopped in %v", time.Since(began))
+}
+
+func TestDescriptorsStayFlat(t *testing.T) {
+	r := newRig(t)
+	l, _ := r.connect()
+	umask := uint32(0o22)
+	quick, helped := r.command("flat/0", "/bin/true"), r.command("flat/1", "/bin/true")
+	helped.Umask = &umask
+	bad := r.command("flat/2", "/no/such")
+	count := func() int {
+		d, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", r.cmd.Process.Pid))
+		return len(d)
+	}
+	before := 0
+	for run := range uint64(1000) {
+		l.ask(l.Start(StartRequest{Slot: "flat/0", Run: run, Spec: quick}))
+		get[Exited](l)
+		if run%50 == 0 {
+			l.ask(l.Start(StartRequest{Slot: "flat/1", Run: run, Spec: helped}))
+			get[Exited](l)
+			l.ask(l.Start(StartRequest{Slot: "flat/2", Run: run, Spec: bad}))
+			get[StartFailed](l)
+		}
+		if run == 50 {
+			before = count()
+		}
+	}
+	if after := count(); after > before+1 { // a log file may be open or not
+		t.Errorf("%d descriptors after 50 runs, %d after 1,000", before, after)
+	}
+}
