@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -34,6 +35,8 @@ type consumer struct {
 	shutdown bool
 	removed  bool
 	units    []*unit
+	due      []time.Duration // deadlines of the units, since epoch
+	ended    []*unit         // whose exits are to be acknowledged
 	views    []plan.Slot
 	memory   plan.Memory
 	result   plan.Result
@@ -87,7 +90,7 @@ func (c *consumer) configure(cfg *config.Consumer) {
 	c.prog = program(cfg, c.human.Count)
 	c.policy = policy(cfg)
 	for n := len(c.units); n < c.prog.Max; n++ {
-		c.units = append(c.units, c.newUnit(n))
+		c.grow()
 	}
 	for _, u := range c.units {
 		u.stopped = c.human.Slots[u.n]
@@ -96,16 +99,19 @@ func (c *consumer) configure(cfg *config.Consumer) {
 	c.replan = true
 }
 
+// grow adds a slot.
+func (c *consumer) grow() {
+	n := len(c.units)
+	c.units = append(c.units, &unit{n: n, key: slotKey(c.name, n), state: slot.State{Phase: slot.Halted, Since: time.Now()}})
+	c.due = append(c.due, never)
+}
+
 // finger is the fingerprint of what makes a process of this consumer.
 func (c *consumer) finger() string {
 	if c.print == "" {
 		c.print = c.cfg.Fingerprint()
 	}
 	return c.print
-}
-
-func (c *consumer) newUnit(n int) *unit {
-	return &unit{n: n, key: slotKey(c.name, n), state: slot.State{Phase: slot.Halted, Since: time.Now()}}
 }
 
 // loop is the life of a consumer. It ends when the consumer is removed and
@@ -192,34 +198,52 @@ func (c *consumer) settle(now time.Time) time.Time {
 	if c.replan || !c.result.Next.IsZero() && !now.Before(c.result.Next) {
 		c.decide(now)
 	}
-	for _, u := range c.units {
+	at := now.Sub(epoch)
+	next := never
+	for n := 0; n < len(c.units); n++ {
 		// Each step makes at most one transition: a few in a row are due at once
 		// when a process is replaced.
-		for range 8 {
-			if u.state.Deadline.IsZero() || now.Before(u.state.Deadline) || u.state.Phase == slot.Draining {
-				break
-			}
-			c.step(u, now, slot.Tick{})
+		for i := 0; i < 8 && c.due[n] <= at; i++ {
+			c.step(c.units[n], now, slot.Tick{})
 		}
-		if u.unacked != 0 {
-			c.send(c.r.keeper.Ack(keeper.AckRequest{Slot: u.key, Run: u.unacked, Memo: u.memo()}))
-			u.unacked = 0
-		}
+		next = min(next, c.due[n])
 	}
+	c.acknowledge()
 	c.shrink()
-	next := c.proceed(now)
+	again := soonest(c.proceed(now), c.result.Next)
 	c.notify()
-	return soonest(next, c.nextDue())
+	if next < never {
+		again = soonest(again, epoch.Add(next))
+	}
+	return again
 }
 
-func (c *consumer) nextDue() time.Time {
-	next := c.result.Next
-	for _, u := range c.units {
-		if u.state.Phase != slot.Draining { // its deadline is the keeper's
-			next = soonest(next, u.state.Deadline)
-		}
+// epoch is what the deadlines in consumer.due count from; never stands for none.
+var epoch = time.Now()
+
+const never = time.Duration(math.MaxInt64)
+
+// note keeps the deadlines of all slots side by side: they are gone through at
+// every event, and a thousand whole slots do not fit into the processor's cache.
+func (c *consumer) note(u *unit) {
+	d := u.state.Deadline
+	if d.IsZero() || u.state.Phase == slot.Draining { // that one is the keeper's
+		c.due[u.n] = never
+	} else {
+		c.due[u.n] = d.Sub(epoch)
 	}
-	return next
+}
+
+// acknowledge tells the keeper which exits it may forget. Where a start has
+// followed it has said so already, and at the end of everything nobody asks.
+func (c *consumer) acknowledge() {
+	for _, u := range c.ended {
+		if u.unacked != 0 && !c.shutdown {
+			c.send(c.r.keeper.Ack(keeper.AckRequest{Slot: u.key, Run: u.unacked, Memo: u.memo()}))
+		}
+		u.unacked = 0
+	}
+	c.ended = c.ended[:0]
 }
 
 func soonest(a, b time.Time) time.Time {
@@ -279,6 +303,7 @@ func (c *consumer) step(u *unit, now time.Time, ev slot.Event) {
 	old := u.state
 	state, effect := slot.Step(p, old, now, ev)
 	u.state = state
+	c.note(u)
 	if state.Phase != old.Phase {
 		c.moved(u, old)
 	}
@@ -357,6 +382,7 @@ func (c *consumer) exited(u *unit, e keeper.Exited, now time.Time) {
 		c.crashes++
 	}
 	u.unacked = e.Run // acknowledged by the next start, or at the end of this batch
+	c.ended = append(c.ended, u)
 	if c.prog.OnMessages && u.state.Want != slot.Up {
 		c.replan = true // a place may have become free for a slot that waits
 	}

@@ -15,10 +15,11 @@ func (c *consumer) adopt(m keeper.SlotInfo, now time.Time) {
 		return
 	}
 	for len(c.units) <= n {
-		c.units = append(c.units, c.newUnit(len(c.units)))
+		c.grow()
 	}
 	u := c.units[n]
 	u.recall(m.Memo)
+	c.note(u)
 	c.replan = true
 	if m.PID == 0 && m.Exit == nil {
 		return
@@ -64,7 +65,7 @@ func (c *consumer) shrink() {
 			return
 		}
 		c.send(c.r.keeper.Drop(keeper.DropRequest{Slot: u.key}))
-		c.units = c.units[:len(c.units)-1]
+		c.units, c.due = c.units[:len(c.units)-1], c.due[:len(c.due)-1]
 		c.slots.Store(int64(len(c.units)))
 		if len(c.result.Decisions) > len(c.units) {
 			c.result.Decisions = c.result.Decisions[:len(c.units)]

@@ -32,6 +32,10 @@ func newRunCmd(a *app) *cobra.Command {
 	return cmd
 }
 
+// gcPercent trades some processor time under load for memory all the time: both
+// processes are idle most of their life.
+const gcPercent = 50
+
 type runOptions struct {
 	config string
 	once   bool
@@ -60,6 +64,7 @@ func runRun(ctx context.Context, o runOptions) error {
 	}
 	log := newLogger(os.Stderr, cfg.Daemon.Log)
 	cfg = nil
+	debug.SetGCPercent(gcPercent)
 	debug.FreeOSMemory() // the keeper stays small: the file is the engine's business
 	code, err := keeper.Run(ctx, keeper.Options{EnginePath: "/proc/self/exe", EngineArgv: engine, StateDir: dir, Log: log, Out: os.Stdout})
 	if held, ok := errors.AsType[*pidfile.Held](err); ok {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -62,6 +63,7 @@ type engine struct {
 // runEngine runs until everything has been stopped, or until the keeper is
 // gone. It stops no consumer by ending: the next engine goes on with them.
 func runEngine(ctx context.Context, o engineOptions) error {
+	debug.SetGCPercent(gcPercent)
 	conn, err := keeper.Inherited()
 	if err != nil {
 		return err
