@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"sync"
 	"time"
@@ -93,6 +94,9 @@ func (c *compressor) work() {
 // readers that meet both.
 func (j *packing) pack(ctx context.Context) (err error) {
 	src, id, err := openForRead(j.name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return errMoved
+	}
 	if err != nil {
 		return err
 	}

@@ -84,14 +84,8 @@ func (f *follower) drop() {
 // start finds the file that from is in, under whatever name.
 func (f *follower) start(from Position) error {
 	if from == (Position{}) {
-		return walk(f.path, func(g *segment, k int) (bool, error) {
-			f.after = g.id
-			if k > 0 {
-				return false, nil
-			}
-			g.kept = true
-			return false, f.use(g, 0)
-		})
+		_, err := f.oldest(identity{})
+		return err
 	}
 	err := walk(f.path, func(g *segment, _ int) (bool, error) {
 		if g.id.Dev != from.Dev || g.id.Ino != from.Ino || g.id.Size < from.Offset {

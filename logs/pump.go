@@ -63,7 +63,7 @@ type Pump struct {
 	mu      sync.Mutex
 	streams map[int]*Stream // by descriptor
 	calls   []func()        // to be run by Run, in order
-	ended   bool            // Run has returned
+	ended   bool            // Run is at its end
 
 	// What follows belongs to the goroutine in Run.
 	busy   []*Stream // have had data lately: read every pace, not watched by epoll

@@ -95,7 +95,9 @@ func (f *follower) oldest(gone identity) (place int, err error) {
 	f.after = gone
 	var found *segment
 	err = walk(f.path, func(g *segment, k int) (bool, error) {
-		if g.id.MTime <= gone.MTime {
+		// The current file is newer in any case; times tell the others apart, in
+		// steps of some milliseconds.
+		if k > 0 && g.id.MTime <= gone.MTime {
 			return false, nil
 		}
 		if found != nil {

@@ -13,7 +13,7 @@ const (
 )
 
 // Position is a place in a log: where Tail ended and Follow goes on. The zero
-// Position is the beginning of the current file.
+// Position is the beginning of the log, of its oldest file.
 type Position struct {
 	Dev, Ino uint64 // of the file, whatever its name is by now
 	Offset   int64  // bytes

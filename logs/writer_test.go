@@ -188,6 +188,7 @@ func (c *consumer) write(b string) {
 
 func startPump(t testing.TB, stdout *os.File) *Pump {
 	t.Helper()
+	t.TempDir() // to be removed after the pump has ended, not before
 	p, err := NewPump(stdout)
 	check(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
