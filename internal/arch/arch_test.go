@@ -50,6 +50,7 @@ var pure = map[string][]string{
 var outside = map[string][]string{
 	"schedule":           {"github.com/robfig/cron/v3"},
 	"internal/kind":      {"gopkg.in/yaml.v3"},
+	"config":             {"golang.org/x/sys"},
 	"runner":             {"github.com/shirou/gopsutil/v3"},
 	"proc":               {"golang.org/x/sys", "github.com/shirou/gopsutil/v3"},
 	"logs":               {"golang.org/x/sys"},

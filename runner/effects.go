@@ -1,0 +1,110 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"qsuper/health"
+	"qsuper/keeper"
+	"qsuper/slot"
+)
+
+// spawn asks the keeper for a process. What was looked up for the last start of
+// the slot serves again until the file, a user or the program changes.
+func (c *consumer) spawn(u *unit, now time.Time) {
+	l := c.r.launcher()
+	if u.spec == nil || u.plan != c.plan || !c.plan.holds(l, c.cfg) {
+		spec, base, err := l.spec(c.cfg, u.n, c.plan)
+		if err != nil {
+			c.step(u, now, slot.SpawnFailed{Run: u.state.Run, Kind: slot.FailExec, Reason: err.Error()})
+			return
+		}
+		c.plan, u.plan, u.spec = base, base, &spec
+		u.finger = c.finger()
+	}
+	u.usage, u.unacked = usage{}, 0
+	c.send(c.r.keeper.Start(keeper.StartRequest{Slot: u.key, Run: u.state.Run, Spec: *u.spec, Memo: u.memo()}))
+}
+
+// send notes that the keeper cannot be reached. Nothing else is to be done:
+// without its keeper the engine ends, and with it this loop.
+func (c *consumer) send(err error) {
+	if err != nil && !errors.Is(err, context.Canceled) {
+		c.r.log.Error("keeper does not take requests", "consumer", c.name, "error", err)
+	}
+}
+
+func startFailed(m keeper.StartFailed) slot.SpawnFailed {
+	f := slot.SpawnFailed{Run: m.Run, Kind: slot.FailExec, Reason: m.Err}
+	switch m.Kind {
+	case "locked", "busy":
+		f.Kind = slot.FailLocked
+		if m.By != "" {
+			f.Reason = "slot held by " + m.By
+		}
+	case "host", "terminating":
+		f.Kind = slot.FailHost
+	}
+	return f
+}
+
+// exited classifies an exit, tells the keeper that it is dealt with, and
+// leaves the slot's memory there.
+func (c *consumer) exited(u *unit, e keeper.Exited, now time.Time) {
+	if e.Run != u.state.Run || !u.state.Phase.Alive() {
+		c.send(c.r.keeper.Ack(keeper.AckRequest{Slot: u.key, Run: e.Run, Memo: u.memo()}))
+		return
+	}
+	info := slot.ExitInfo{Code: e.Code, Signal: e.Signal, Step: e.Step, At: e.At, Ran: e.Ran, ExecError: e.ExecError}
+	info.Unknown = e.Code < 0 && e.Signal == 0 && e.ExecError == ""
+	info.Work = c.judge(e.Ran)
+	c.step(u, now, slot.Exited{Run: e.Run, Exit: info})
+	u.remember(u.state.Last)
+	c.exits++
+	if u.state.Last.Class.Failed() {
+		c.crashes++
+	}
+	u.unacked = e.Run // acknowledged by the next start, or at the end of this batch
+	c.ended = append(c.ended, u)
+	if c.prog.OnMessages && u.state.Want != slot.Up {
+		c.replan = true // a place may have become free for a slot that waits
+	}
+}
+
+func (c *consumer) judge(ran time.Duration) slot.Work {
+	var reading *health.Reading
+	var at time.Time
+	if q := c.cfg.Queue; q != nil {
+		l := c.r.board.latest(q.Connection)
+		if r, ok := l.readings[q.Queue]; ok {
+			reading, at = &r, l.conn.At
+		}
+	}
+	return c.work.judge(reading, at, ran < c.cfg.Backoff.MinUptime)
+}
+
+func (c *consumer) killAll(now time.Time) {
+	for _, u := range c.units {
+		c.step(u, now, slot.KillNow{})
+	}
+}
+
+// acknowledge tells the keeper which exits it may forget. Where a start has
+// followed it has said so already, and at the end of everything nobody asks.
+func (c *consumer) acknowledge() {
+	for _, u := range c.ended {
+		if u.unacked != 0 && !c.shutdown {
+			c.send(c.r.keeper.Ack(keeper.AckRequest{Slot: u.key, Run: u.unacked, Memo: u.memo()}))
+		}
+		u.unacked = 0
+	}
+	c.ended = c.ended[:0]
+}
+
+func soonest(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
