@@ -85,11 +85,17 @@ func BenchmarkStart1000(b *testing.B) {
 	b.ReportMetric(float64(total.Milliseconds())/float64(b.N), "start-ms")
 }
 
+// benchEnv is shared, as the slots of one consumer share theirs.
+var benchEnv = func() (env []string) {
+	for i := range 25 {
+		env = append(env, fmt.Sprintf("VARIABLE_%d=%s", i, os.Args[0]))
+	}
+	return env
+}()
+
 func benchSpec(r *rig, name, path string) Spec {
 	s := r.command(name, path)
-	for i := range 25 {
-		s.Env = append(s.Env, fmt.Sprintf("VARIABLE_%d=%s", i, os.Args[0]))
-	}
+	s.Env, s.Own = benchEnv, []string{"QSUPER_SLOT=" + name}
 	return s
 }
 

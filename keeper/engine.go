@@ -49,6 +49,7 @@ type engine struct {
 	reload  bool // a Reload came before the engine said Hello
 	greeted bool // has said Hello
 	listed  bool // knows all slots: from here on it is told what happens
+	lists   int  // answers it is still to be given, see keeper.list
 
 	count   int
 	upSince time.Duration
@@ -98,7 +99,8 @@ func (e *engine) spawn() error {
 	}
 	e.p, e.conn = p, fds[0]
 	e.k.pids[p.PID] = struct{}{}
-	e.in, e.out, e.more, e.waiting, e.reload, e.greeted, e.listed = nil, nil, false, false, false, false, false
+	e.in, e.out, e.lists = nil, nil, 0
+	e.more, e.waiting, e.reload, e.greeted, e.listed = false, false, false, false, false
 	for _, s := range e.k.slots {
 		s.specID = 0 // a new engine numbers its own
 	}
@@ -256,7 +258,7 @@ func (e *engine) drop(err error) {
 func (e *engine) hangUp() {
 	e.k.poll.remove(e.conn)
 	unix.Close(e.conn)
-	e.conn, e.in, e.out, e.more, e.greeted, e.listed = -1, nil, nil, false, false, false
+	e.conn, e.in, e.out, e.lists, e.more, e.greeted, e.listed = -1, nil, nil, 0, false, false, false
 }
 
 // engineExit is the engine as the source of its own exit.

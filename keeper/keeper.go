@@ -35,6 +35,13 @@ const (
 	answerTime = 10 * time.Second
 	// closeTime is how long the engine has to exit when the keeper is done.
 	closeTime = 2 * time.Second
+	// stayAwake is how long the loop looks for the engine's answer to an exit
+	// before it sleeps. The answer is most often the start of a successor and
+	// comes within 100 µs, which is about what it takes to wake a sleeping core.
+	stayAwake = 200 * time.Microsecond
+	// spawnerFrom is the number of live processes from which a start goes through
+	// the spawner: below, handing it over costs more than the keeper's own table.
+	spawnerFrom = 64
 	// sweepTime is how long zombies that were re-parented to the keeper wait.
 	sweepTime = 100 * time.Millisecond
 )
@@ -48,17 +55,23 @@ type keeper struct {
 	runs   *pidfile.Runs
 	engine engine
 	slots  map[string]*slot
-	live   int                    // slots in which something runs
-	pids   map[int]struct{}       // unreaped children that the loop waits for by pidfd
-	last   *Spec                  // the specification that came last, see Spec.share
-	left   map[string]pidfile.Run // processes of an earlier keeper, by slot
-	null   int
-	oom    *proc.OOM // nil: the keeper is not protected
-	since  time.Time // the keeper's start
-	id     string    // part of QSUPER_RUN_ID that no other keeper has
+	live   int // slots in which something runs
 
+	starting int           // of these, in the hands of the spawner
+	spawner  *proc.Spawner // nil: not possible here
+
+	pids  map[int]struct{}       // unreaped children that the loop waits for by pidfd
+	last  *Spec                  // the specification that came last, see Spec.share
+	left  map[string]pidfile.Run // processes of an earlier keeper, by slot
+	null  int
+	oom   *proc.OOM // nil: the keeper is not protected
+	since time.Time // the keeper's start
+	id    string    // part of QSUPER_RUN_ID that no other keeper has
+
+	awake       time.Duration // until when the loop looks for events without sleeping
 	sigs        *signals
 	sweepAt     time.Duration
+	sweepDue    bool
 	terminating bool          // no more starts
 	tookOver    bool          // the keeper itself stops everything
 	answerBy    time.Duration // when it does so, or quits
@@ -91,14 +104,20 @@ func Run(ctx context.Context, opt Options) (code int, err error) {
 	}
 	defer k.close()
 
-	pumpCtx, stopPump := context.WithCancel(context.Background())
-	var pump sync.WaitGroup
+	helpCtx, stopHelp := context.WithCancel(context.Background())
+	var help sync.WaitGroup
 	var pumpErr error
-	pump.Go(func() {
-		if pumpErr = k.pump.Run(pumpCtx); pumpErr != nil {
+	help.Go(func() {
+		if pumpErr = k.pump.Run(helpCtx); pumpErr != nil {
 			k.poll.post(func() { k.log.Error("log capture ended", "error", pumpErr) })
 		}
 	})
+	if k.spawner != nil {
+		help.Go(func() { _ = k.spawner.Run(helpCtx) }) // Ready tells the error
+		if err := k.spawner.Ready(); err != nil {
+			k.noSpawner(err)
+		}
+	}
 	stopCtx := context.AfterFunc(ctx, func() { k.poll.post(func() { k.signal(syscall.SIGTERM) }) })
 	k.sigs.start(k)
 
@@ -107,8 +126,8 @@ func Run(ctx context.Context, opt Options) (code int, err error) {
 
 	stopCtx()
 	k.sigs.stop()
-	stopPump()
-	pump.Wait()
+	stopHelp()
+	help.Wait()
 	if err != nil {
 		return 1, err
 	}
@@ -147,11 +166,19 @@ func open(opt Options) (*keeper, error) {
 		return nil, errors.Join(err, unix.Close(k.null))
 	}
 	k.left = map[string]pidfile.Run{}
+	if k.spawner, err = proc.NewSpawner(); err != nil {
+		k.noSpawner(err)
+	}
 	for _, r := range left {
 		k.left[r.Slot] = r
 		k.log.Warn("process of an earlier daemon lives on; its slot stays locked until it ends", "slot", r.Slot, "pid", r.PID)
 	}
 	return k, nil
+}
+
+func (k *keeper) noSpawner(err error) {
+	k.spawner = nil
+	k.log.Debug("large fleets will start slower", "error", err)
 }
 
 func (k *keeper) close() {
@@ -165,10 +192,13 @@ func (k *keeper) close() {
 func (k *keeper) loop() error {
 	more := false
 	for !k.closing || k.engine.p != nil {
-		if err := k.poll.poll(!more); err != nil {
+		if err := k.poll.poll(!more && proc.Boottime() >= k.awake); err != nil {
 			return err
 		}
 		more = k.engine.handle()
+		if k.starting == 0 {
+			k.settled()
+		}
 		k.engine.flush()
 		k.endIfDone()
 	}
@@ -193,9 +223,7 @@ func (t *timer) ready(uint32) {
 	if due(&k.engine.startAt) && !k.closing {
 		k.engine.start()
 	}
-	if due(&k.sweepAt) {
-		k.sweep()
-	}
+	k.sweepDue = due(&k.sweepAt) || k.sweepDue
 	if due(&k.answerBy) {
 		k.takeOver("the engine does not answer")
 	}
@@ -206,6 +234,18 @@ func (t *timer) ready(uint32) {
 		if s.run != nil {
 			s.run.expire(now)
 		}
+	}
+}
+
+// settled does what has to wait while processes are just being started, whose
+// numbers only the spawner knows.
+func (k *keeper) settled() {
+	for ; k.engine.lists > 0; k.engine.lists-- {
+		k.list()
+	}
+	if k.sweepDue {
+		k.sweepDue = false
+		k.sweep()
 	}
 }
 

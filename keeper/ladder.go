@@ -26,6 +26,10 @@ func (r *run) begin(s Stop) {
 		end = never - 1
 	}
 	switch {
+	case r.p == nil:
+		if r.early == nil || s.Grace < r.early.Grace {
+			r.early = &s
+		}
 	case r.drainBy != never: // it is over already
 	case r.step == StepNone:
 		r.step, r.stopping, r.deadline = StepSignal, s, end
@@ -70,7 +74,8 @@ func (r *run) signal() {
 // kill ends everything, and again every few seconds: a process that does not
 // die of it is stuck in the kernel, and holds its slot.
 func (r *run) kill() {
-	if r.drainBy != never {
+	if r.p == nil || r.drainBy != never {
+		r.earlyKill = r.p == nil
 		return
 	}
 	first := r.step != StepKill

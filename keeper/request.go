@@ -99,12 +99,10 @@ func (k *keeper) start(f start) error {
 		failed.Kind, failed.Err = KindTerminating, "everything is being stopped"
 	default:
 		s.exit = nil
-		err := s.start(f.Run)
-		if err == nil {
-			k.engine.tell(frameStarted, Started{Slot: f.Slot, Run: f.Run, PID: s.run.p.PID, At: s.run.at})
-			return nil
+		if err := s.start(f.Run); err != nil {
+			s.startFailed(f.Run, err)
 		}
-		failed.Kind, failed.By, failed.Err = sortError(err)
+		return nil
 	}
 	k.engine.tell(frameStartFailed, failed)
 	return nil
@@ -164,7 +162,13 @@ func (k *keeper) quitAfter(r QuitRequest) error {
 	return nil
 }
 
+// list waits until no process is just being started, so that each slot is either
+// taken or free.
 func (k *keeper) list() {
+	if k.starting > 0 {
+		k.engine.lists++
+		return
+	}
 	now := proc.Boottime()
 	for _, s := range k.slots {
 		k.engine.send(frameSlot, s.info(now))

@@ -30,6 +30,8 @@ const (
 	dirEnv  = "QSUPER_TEST_DIR"
 	oomEnv  = "QSUPER_TEST_OOM" // the keeper's oom_score_adj
 
+	muteEnv = "QSUPER_TEST_MUTE" // the keeper's stderr has no reader
+
 	// raceEnv keeps the race detector from sleeping a second at each exit.
 	raceEnv = "GORACE=atexit_sleep_ms=0"
 )
@@ -57,6 +59,14 @@ func playKeeper() {
 			fmt.Fprintln(os.Stderr, "keeper:", err)
 			os.Exit(1)
 		}
+	}
+	if os.Getenv(muteEnv) != "" {
+		r, w, err := os.Pipe()
+		if err != nil {
+			os.Exit(1)
+		}
+		r.Close()
+		unix.Dup3(int(w.Fd()), 2, 0)
 	}
 	code, err := Run(context.Background(), Options{
 		EngineArgv: []string{"/proc/self/exe"},

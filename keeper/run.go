@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	"fmt"
 	"strconv"
 	"sync/atomic"
 	"syscall"
@@ -9,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"qsuper/lock/backends/file"
+	"qsuper/pidfile"
 	"qsuper/proc"
 )
 
@@ -23,8 +25,8 @@ type run struct {
 	slot *slot
 	id   uint64
 	spec *Spec
-	p    *proc.Process
-	lock *file.Lock // nil: the slot has none
+	p    *proc.Process // nil: it is being started
+	lock *file.Lock    // while it is being started; nil: the slot has none
 	at   time.Time
 
 	step      string
@@ -35,6 +37,8 @@ type run struct {
 	signalAt  time.Duration // when the signal is sent though the stop command has not ended
 	command   *proc.Process // nil: none runs
 	killed    bool          // something has died of SIGKILL at the end of the ladder
+	early     *Stop         // asked for while the process was being started
+	earlyKill bool
 
 	exit      *proc.Exit // nil: the process runs
 	exitAt    time.Time
@@ -55,6 +59,41 @@ const (
 type member struct {
 	run *run
 	proc.Member
+}
+
+// begun is called when the process has been started, or has not.
+func (r *run) begun(p *proc.Process, err error) {
+	s, k := r.slot, r.slot.k
+	if err == nil {
+		if err = k.poll.add(p.PidFD(), unix.EPOLLIN, r); err != nil {
+			k.discard(p)
+			err = fmt.Errorf("watch the process: %w", err)
+		}
+	}
+	// The process holds the lock from here on, and whatever inherits it. A second
+	// copy here would guard nothing more, as the slot is known to be taken, but
+	// each descriptor makes every later fork dearer.
+	r.unlock()
+	if err != nil {
+		s.run = nil
+		k.live--
+		s.startFailed(r.id, err)
+		k.expectQuit()
+		return
+	}
+	r.p, r.at = p, time.Now()
+	k.pids[p.PID] = struct{}{}
+	err = k.runs.Put(pidfile.Run{Slot: s.name, Run: r.id, PID: p.PID, Began: p.Began, Started: p.Started})
+	if err != nil { // the disk is full: the lock guards the slot all the same
+		k.log.Warn("run not recorded; a later daemon may not know its process", "slot", s.name, "error", err)
+	}
+	k.engine.tell(frameStarted, Started{Slot: s.name, Run: r.id, PID: p.PID, At: r.at})
+	switch {
+	case r.earlyKill:
+		r.kill()
+	case r.early != nil:
+		r.begin(*r.early)
+	}
 }
 
 // ready is called when the process has exited.
@@ -147,10 +186,6 @@ func (r *run) over() {
 	}
 	k := r.slot.k
 	r.drainBy, r.deadline, r.signalAt = proc.Boottime()+drainTime, never, never
-	r.unlock()
-	if err := k.runs.Remove(r.slot.name); err != nil {
-		k.log.Warn("end of run not recorded", "slot", r.slot.name, "error", err)
-	}
 	if r.slot.stream == nil {
 		r.finish()
 		return
@@ -184,6 +219,7 @@ func (r *run) finish() {
 		Leftovers: r.leftovers, ExecError: e.ExecError,
 	}
 	s.k.engine.tell(frameExited, s.exit)
+	s.k.awake = proc.Boottime() + stayAwake
 	s.k.expectQuit()
 }
 
@@ -207,8 +243,9 @@ func (r *run) unlock() {
 // launchCommand starts the stop command.
 func (r *run) launchCommand() {
 	k := r.slot.k
-	argv := r.stopping.Command
-	p, err := r.slot.launch(r, argv[0], argv, strconv.Itoa(r.p.PID))
+	spec := r.slot.process(r, strconv.Itoa(r.p.PID))
+	spec.Path, spec.Argv = r.stopping.Command[0], r.stopping.Command
+	p, err := proc.Start(spec)
 	if err == nil {
 		if err = k.poll.add(p.PidFD(), unix.EPOLLIN, (*stopCommand)(r)); err != nil {
 			k.discard(p)

@@ -26,7 +26,9 @@ func newSignals() *signals {
 }
 
 func (s *signals) start(k *keeper) {
-	signal.Notify(s.ch, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGCHLD)
+	// PIPE only to be deaf to it: a log that nobody reads must not end the keeper, and
+	// ignoring it would be inherited.
+	signal.Notify(s.ch, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGCHLD, syscall.SIGPIPE)
 	s.wg.Go(func() {
 		for {
 			select {

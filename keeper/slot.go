@@ -14,7 +14,6 @@ import (
 	"qsuper/lock"
 	"qsuper/lock/backends/file"
 	"qsuper/logs"
-	"qsuper/pidfile"
 	"qsuper/proc"
 )
 
@@ -32,8 +31,9 @@ type slot struct {
 
 	stream *logs.Stream // nil: output is thrown away
 	fifo   string
-	fifoFD int // the stream's, to open the same pipe again by
-	owner  int // user who has the pipe
+	fresh  bool // no process of this keeper has written to it yet
+	fifoFD int  // the stream's, to open the same pipe again by
+	owner  int  // user who has the pipe
 	log    Log
 }
 
@@ -50,7 +50,7 @@ func (s *slot) remember(memo []byte) error {
 func (s *slot) info(now time.Duration) SlotInfo {
 	i := SlotInfo{Slot: s.name, Memo: s.memo, Exit: s.exit, Log: logState(s.stream)}
 	if r := s.run; r != nil {
-		i.Run, i.PID, i.StartedAt = r.id, r.p.PID, r.at
+		i.Run, i.PID, i.StartedAt = r.id, r.p.PID, r.at // r.p is set: list waits for it
 		i.Stopping, i.Remaining, i.Leftovers = r.step, r.remaining(now), len(r.members)
 	} else if s.exit != nil {
 		i.Run = s.exit.Run
@@ -58,7 +58,8 @@ func (s *slot) info(now time.Duration) SlotInfo {
 	return i
 }
 
-// start takes the lock, then starts the process, which inherits it.
+// start takes the lock, then has the process started, which inherits it. When it
+// returns without an error the answer comes from run.begun, at once or later.
 func (s *slot) start(id uint64) error {
 	spec := s.spec
 	// First, for whoever holds the slot in our place may be waiting for a reader.
@@ -69,32 +70,51 @@ func (s *slot) start(id uint64) error {
 	if err != nil {
 		return err
 	}
-	r := &run{slot: s, id: id, spec: spec, lock: held, at: time.Now(), deadline: never, signalAt: never, drainBy: never}
-	if r.p, err = s.launch(r, spec.Path, spec.Argv, ""); err == nil {
-		if err = s.k.poll.add(r.p.PidFD(), unix.EPOLLIN, r); err != nil {
-			s.k.discard(r.p)
-			err = fmt.Errorf("watch the process: %w", err)
-		}
+	if s.fresh {
+		s.fresh = false
+		s.stream.EndOfRun(func() {}) // nobody lives who would end the line in the file
 	}
-	if err != nil {
-		r.unlock()
-		return err
+	r := &run{slot: s, id: id, spec: spec, lock: held, deadline: never, signalAt: never, drainBy: never}
+	p := s.process(r, "")
+	if held != nil {
+		p.Lock = held.FD()
 	}
 	s.run = r
 	s.k.live++
-	s.k.pids[r.p.PID] = struct{}{}
-	if held != nil {
-		// The process holds the lock from here on, and whatever inherits it. A
-		// second copy here would guard nothing more, as the slot is known to be
-		// taken, but each descriptor makes every later fork dearer.
-		held.Note(r.p.PID)
-		r.unlock()
+	if s.k.spawner == nil || s.k.live < spawnerFrom || p.NeedsHelper() {
+		r.begun(proc.Start(p))
+		return nil
 	}
-	err = s.k.runs.Put(pidfile.Run{Slot: s.name, Run: id, PID: r.p.PID, Began: r.p.Began, Started: r.p.Started})
-	if err != nil { // the disk is full: the lock guards the slot all the same
-		s.k.log.Warn("run not recorded; a later daemon will not know its process", "slot", s.name, "error", err)
-	}
+	s.k.starting++
+	s.k.spawner.Start(p, func(started *proc.Process, err error) {
+		s.k.poll.post(func() {
+			s.k.starting--
+			if err == nil {
+				err = started.Hold()
+			}
+			r.begun(started, err)
+		})
+	})
 	return nil
+}
+
+// process is what to start for a run: its process or, with the arguments put in
+// by the caller, its stop command, which is not given the lock: it must not
+// outlive the run as its holder.
+func (s *slot) process(r *run, pid string) *proc.Spec {
+	p := r.spec.process()
+	p.Env = append(slices.Concat(p.Env, r.spec.Own), "QSUPER_RUN_ID="+s.name+"."+strconv.FormatUint(r.id, 10)+"."+s.k.id)
+	if pid != "" {
+		p.Env = append(p.Env, "QSUPER_PID="+pid)
+	}
+	p.OOM = s.k.oom
+	p.Stdin, p.Stdout, p.Stderr = s.k.null, s.k.null, s.k.null
+	if s.stream != nil {
+		// For reading too, so that a write does not fail for want of a reader when
+		// the keeper dies. By number, as that is the pipe whatever is at its path.
+		p.Output = "/proc/self/fd/" + strconv.Itoa(s.fifoFD)
+	}
+	return &p
 }
 
 // lock takes the slot's lock. A process that an earlier keeper left in the slot
@@ -112,43 +132,6 @@ func (s *slot) lock(spec *Spec) (*file.Lock, error) {
 	return file.Acquire(spec.Lock)
 }
 
-// launch starts the run's process, or its stop command, which is not given the
-// lock: it must not outlive the run as its holder.
-func (s *slot) launch(r *run, path string, argv []string, pidOf string) (*proc.Process, error) {
-	p := r.spec.process()
-	p.Path, p.Argv = path, argv
-	p.Env = append(slices.Concat(p.Env, r.spec.Own), "QSUPER_RUN_ID="+s.name+"."+strconv.FormatUint(r.id, 10)+"."+s.k.id)
-	p.OOM = s.k.oom
-	if pidOf != "" {
-		p.Env = append(p.Env, "QSUPER_PID="+pidOf)
-	} else if r.lock != nil {
-		p.Lock = r.lock.FD()
-	}
-	out, err := s.output(r.spec)
-	if err != nil {
-		return nil, err
-	}
-	p.Stdin, p.Stdout, p.Stderr = s.k.null, out, out
-	started, err := proc.Start(&p)
-	if out != s.k.null {
-		unix.Close(out)
-	}
-	return started, err
-}
-
-// output returns a descriptor for stdout and stderr. It is opened for reading
-// too, so that a write never fails for want of a reader when the keeper dies.
-func (s *slot) output(spec *Spec) (int, error) {
-	if s.stream == nil {
-		return s.k.null, nil
-	}
-	fd, err := unix.Open("/proc/self/fd/"+strconv.Itoa(s.fifoFD), unix.O_RDWR|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return -1, fmt.Errorf("open pipe %s for writing: %w", spec.FIFO, err)
-	}
-	return fd, nil
-}
-
 // attach has the pipe captured, once: it stays over runs.
 func (s *slot) attach(spec *Spec) error {
 	if s.fifo != spec.FIFO {
@@ -161,7 +144,7 @@ func (s *slot) attach(spec *Spec) error {
 			if s.stream, err = s.k.pump.Attach(fd, spec.Log.options()); err != nil {
 				return err
 			}
-			s.fifo, s.fifoFD, s.owner, s.log = spec.FIFO, fd, os.Geteuid(), spec.Log
+			s.fifo, s.fifoFD, s.owner, s.log, s.fresh = spec.FIFO, fd, os.Geteuid(), spec.Log, true
 		}
 	}
 	if s.stream == nil {
@@ -190,7 +173,7 @@ func (s *slot) setLog(l Log) error {
 func (s *slot) detach() {
 	if s.stream != nil {
 		s.stream.Close()
-		s.stream, s.fifo = nil, ""
+		s.stream, s.fifo, s.fresh = nil, "", false
 	}
 }
 
@@ -199,9 +182,7 @@ func (s *slot) drop() {
 		s.detach()
 		_ = os.Remove(fifo) // one that stays does no harm
 	}
-	if err := s.k.runs.Forget(s.name); err != nil {
-		s.k.log.Warn("end of slot not recorded", "slot", s.name, "error", err)
-	}
+	s.k.runs.Forget(s.name)
 }
 
 // openFIFO opens a FIFO for reading in the way that has no end of file, and
@@ -236,6 +217,12 @@ func (s *Spec) uid() int {
 		return os.Geteuid()
 	}
 	return int(s.Cred.UID)
+}
+
+func (s *slot) startFailed(run uint64, err error) {
+	f := StartFailed{Slot: s.name, Run: run}
+	f.Kind, f.By, f.Err = sortError(err)
+	s.k.engine.tell(frameStartFailed, f)
 }
 
 // sortError turns what kept a process from running into a StartFailed.

@@ -58,6 +58,64 @@ func TestConsumersOutliveTheKeeper(t *testing.T) {
 	}
 }
 
+// A log that nobody reads any more must not end the keeper.
+func TestBrokenStderr(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, muteEnv+"=1")
+	l, _ := r.connect()
+	st := l.start(slot0, 1, r.spec(slot0, "exec sleep 1000"))
+	if got := field(t, st.PID, "SigIgn"); got != "0000000000000000" {
+		t.Errorf("the consumer ignores %s", got)
+	}
+	l.kill() // which is logged
+	if _, slots := r.connect(); slots[slot0].PID != st.PID {
+		t.Errorf("%+v", slots)
+	}
+}
+
+// Stops and a quit that come while processes are still being started reach each
+// of them.
+func TestStopWhileStarting(t *testing.T) {
+	r := newRig(t)
+	l, _ := r.connect()
+	const n = 200
+	name := func(i int) string { return fmt.Sprintf("many/%d", i) }
+	for i := range n {
+		l.ask(l.Start(StartRequest{Slot: name(i), Run: 1, Spec: r.command(name(i), "/bin/sleep", "1000")}))
+	}
+	for i := range n / 2 {
+		s := StopRequest{Slot: name(i), Run: 1, Stop: Stop{Grace: time.Hour}, Now: i%2 == 0}
+		l.ask(l.Stop(s))
+	}
+	l.ask(l.List()) // is answered when it is known which slots are taken
+	l.ask(l.Quit(QuitRequest{Code: 4}))
+	started, exited, listed := 0, 0, 0
+	for exited < n {
+		switch m := l.next().(type) {
+		case Started:
+			started++
+		case SlotInfo:
+			listed++
+			if m.PID == 0 && m.Exit == nil {
+				t.Errorf("neither taken nor free: %+v", m)
+			}
+		case Exited:
+			exited++
+			if m.Step == StepNone || m.Signal == 0 {
+				t.Errorf("%+v", m)
+			}
+		case StartFailed:
+			t.Fatalf("%+v", m)
+		}
+	}
+	if started != n || listed != n {
+		t.Errorf("%d started, %d listed", started, listed)
+	}
+	if c := r.code(); c != 4 {
+		t.Errorf("exit status %d", c)
+	}
+}
+
 // Somebody else's flock on a slot is told from our own.
 func TestSlotHeldByAStranger(t *testing.T) {
 	t.Parallel()

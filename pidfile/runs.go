@@ -44,7 +44,7 @@ const (
 
 // OpenRuns opens the record in a state directory that the caller owns. It returns
 // what another daemon left there, of this boot and still alive, and keeps those
-// lines until Put or Remove.
+// lines until Put.
 func OpenRuns(dir string) (*Runs, []Run, error) {
 	path := filepath.Join(dir, runsName)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
@@ -123,27 +123,13 @@ func (r *Runs) Put(run Run) error {
 	return nil
 }
 
-// Remove says that nothing runs in the slot any more.
-func (r *Runs) Remove(slot string) error {
-	i, ok := r.index[slot]
-	if !ok {
-		return nil
-	}
-	b := line(nil)
-	if _, err := r.f.WriteAt(b[:], i*lineLen); err != nil {
-		return fmt.Errorf("record end of run of %s: %w", slot, err)
-	}
-	return nil
-}
-
-// Forget gives the line of a slot to another.
-func (r *Runs) Forget(slot string) error {
-	err := r.Remove(slot)
+// Forget gives the line of a slot to another. There is no need to call it when a
+// run ends: a line whose process is gone says nothing.
+func (r *Runs) Forget(slot string) {
 	if i, ok := r.index[slot]; ok {
 		delete(r.index, slot)
 		r.free = append(r.free, i)
 	}
-	return err
 }
 
 // Close closes the file.

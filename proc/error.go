@@ -40,7 +40,7 @@ func explain(s *Spec, err error) *StartError {
 	switch {
 	case hostErrors[err]:
 		return &StartError{Host, "start " + s.Path, err}
-	case s.needsHelper():
+	case s.NeedsHelper():
 		return &StartError{Host, "start the exec helper", err}
 	case s.Cred != nil && err == syscall.EPERM && os.Geteuid() != 0:
 		return &StartError{Exec, fmt.Sprintf("become user %d", s.Cred.UID), err}

@@ -24,7 +24,8 @@ type settings struct {
 	Nice   *int    `json:"nice,omitempty"`
 }
 
-func (s *Spec) needsHelper() bool { return s.Umask != nil || s.NoFile != nil || s.Nice != nil }
+// NeedsHelper says whether the process is started through the exec helper.
+func (s *Spec) NeedsHelper() bool { return s.Umask != nil || s.NoFile != nil || s.Nice != nil }
 
 // helperArgv is exec-helper SETTINGS PATH ARGV…; the environment is already the
 // program's own.

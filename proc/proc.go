@@ -118,7 +118,7 @@ func Start(s *Spec) (*Process, error) {
 		defer unix.Close(out)
 		fds[1], fds[2] = uintptr(out), uintptr(out)
 	}
-	if s.needsHelper() {
+	if s.NeedsHelper() {
 		r, w, err := statusPipe()
 		if err != nil {
 			return nil, &StartError{Kind: Host, Op: "make a pipe for the exec helper", Err: err}

@@ -21,7 +21,9 @@ import (
 // its own. The table is a copy of what was open when Run began: the runtime's
 // own descriptors must be among it, as any thread may use them.
 type Spawner struct {
-	self int // pidfd of this process, to reach into its other table by
+	self  int           // pidfd of this process, to reach into its other table by
+	ready chan struct{} // closed once the tables are separate, or cannot be
+	err   error         // why they cannot be
 
 	mu   sync.Mutex
 	jobs []job
@@ -46,18 +48,35 @@ func NewSpawner() (*Spawner, error) {
 		return nil, fmt.Errorf("prepare to start processes from a thread: %w", err)
 	}
 	unix.Close(copied)
-	return &Spawner{self: self, more: make(chan struct{}, 1)}, nil
+	return &Spawner{self: self, ready: make(chan struct{}), more: make(chan struct{}, 1)}, nil
 }
 
 // Run starts what is asked for until ctx is done; what has not been started then
 // ends with ctx's error.
 func (s *Spawner) Run(ctx context.Context) error {
-	runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
-	// Closes nothing; the flag is what counts. unshare(2) would do the same, but
-	// is forbidden in many containers.
+	runtime.LockOSThread()
+	if unix.Gettid() == unix.Getpid() {
+		// The main thread's table is the one that others reach into as the
+		// process's own. While this goroutine keeps it, the next gets another.
+		defer runtime.UnlockOSThread()
+		end := make(chan error)
+		go func() { end <- s.Run(ctx) }()
+		return <-end
+	}
+	// Never unlocked: the thread ends with this goroutine.
+
+	// Closes nothing; the flag is what counts. unshare(2) does the same on older
+	// kernels (before 5.9), but is forbidden in many containers.
 	err := unix.CloseRange(math.MaxInt32, math.MaxInt32, unix.CLOSE_RANGE_UNSHARE)
 	if err != nil {
-		err = fmt.Errorf("separate the descriptors of a thread: %w", err)
+		err = unix.Unshare(unix.CLONE_FILES)
+	}
+	if err != nil {
+		s.err = fmt.Errorf("separate the descriptors of a thread: %w", err)
+	}
+	close(s.ready)
+	if s.err != nil {
+		return s.err
 	}
 	for {
 		s.mu.Lock()
@@ -65,10 +84,7 @@ func (s *Spawner) Run(ctx context.Context) error {
 		s.jobs = nil
 		s.mu.Unlock()
 		for _, j := range jobs {
-			if err == nil {
-				err = ctx.Err()
-			}
-			if err != nil {
+			if err := ctx.Err(); err != nil {
 				j.done(nil, &StartError{Kind: Host, Op: "start " + j.spec.Path, Err: err})
 				continue
 			}
@@ -80,10 +96,18 @@ func (s *Spawner) Run(ctx context.Context) error {
 		select {
 		case <-s.more:
 		case <-ctx.Done():
-			unix.Close(s.self)
-			return err
+			unix.Close(s.self) // the copy of this thread
+			return nil
 		}
 	}
+}
+
+// Ready waits until the tables are separate. Until then nothing may be opened
+// that is to end when it is closed: a copy would stay open in the thread. An
+// error means that Run has ended and Start must not be called.
+func (s *Spawner) Ready() error {
+	<-s.ready
+	return s.err
 }
 
 // Start queues a process. done is called from the Spawner's thread and must
@@ -117,11 +141,12 @@ func (s *Spawner) start(spec *Spec) (*Process, error) {
 	return p, err
 }
 
-// Hold opens the pidfd of a process that comes from a Spawner. Only the caller
-// may reap it, so its number still means it.
+// Hold opens the pidfd of a process that comes from a Spawner, or kills it. Only
+// the caller may reap it, so its number still means it.
 func (p *Process) Hold() error {
 	fd, err := unix.PidfdOpen(p.PID, 0)
 	if err != nil {
+		_ = unix.Kill(p.PID, unix.SIGKILL) // gone already is as good
 		return &StartError{Kind: Host, Op: "hold the process by pidfd", Err: err}
 	}
 	p.pidfd = fd

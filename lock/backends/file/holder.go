@@ -10,29 +10,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// holder names a process that holds the lock of an open file, in words. Who
-// called flock (/proc/locks) may be the keeper of the process that matters, or
-// be dead; so whoever else has the file open comes first.
+// holder names a process that holds the lock of an open file, in words: the one
+// that took it (/proc/locks), or, if that has gone or is the caller itself, one
+// that inherited it.
 func holder(fd int) string {
 	var st unix.Stat_t
 	if unix.Fstat(fd, &st) != nil {
 		return ""
 	}
 	taker, self := taker(&st), os.Getpid()
+	if taker != self && has(taker, &st) {
+		return describe(taker)
+	}
 	entries, _ := filepath.Glob("/proc/[0-9]*")
 	for _, e := range entries {
-		pid, _ := strconv.Atoi(filepath.Base(e))
-		if pid != taker && pid != self && has(pid, &st) {
+		if pid, _ := strconv.Atoi(filepath.Base(e)); pid != self && has(pid, &st) {
 			return describe(pid)
 		}
 	}
 	if taker == 0 {
 		return ""
 	}
-	if unix.Kill(taker, 0) == unix.ESRCH {
-		return fmt.Sprintf("a process that inherited it from pid %d, which is gone", taker)
-	}
-	return describe(taker)
+	return fmt.Sprintf("pid %d, or a process that inherited it from there", taker)
 }
 
 // has says whether a process has the file open.

@@ -1,0 +1,415 @@
+package proc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"qsuper/proc/proctest"
+)
+
+func TestMain(m *testing.M) {
+	HelperMain()
+	// As the keeper does: what was inherited by accident goes no further, and what
+	// outlives its parent comes to us.
+	_ = unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC)
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+var null = func() int {
+	fd, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		panic(err)
+	}
+	return fd
+}()
+
+func spec(argv ...string) *Spec {
+	return &Spec{Path: argv[0], Argv: argv, Env: []string{"PATH=/usr/bin:/bin"}, Stdin: null, Stdout: null, Stderr: null}
+}
+
+func sh(script string) *Spec { return spec("/bin/sh", "-c", script) }
+
+func start(t testing.TB, s *Spec) *Process {
+	t.Helper()
+	p, err := Start(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if !p.reaped {
+			p.SignalGroup(syscall.SIGKILL)
+			p.Wait()
+		}
+		p.Close()
+	})
+	return p
+}
+
+// reap waits for the pidfd as the loop does.
+func reap(t testing.TB, p *Process) Exit {
+	t.Helper()
+	fds := []unix.PollFd{{Fd: int32(p.PidFD()), Events: unix.POLLIN}}
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
+		if n, _ := unix.Poll(fds, 1000); n > 0 {
+			e, ok, err := p.Reap()
+			if !ok || err != nil {
+				t.Fatal("not reaped: ", err)
+			}
+			return e
+		}
+	}
+	t.Fatal("the process does not end")
+	return Exit{}
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(time.Minute); !ok(); <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatal("not in time: ", what)
+		}
+	}
+}
+
+func TestExit(t *testing.T) {
+	for script, want := range map[string]Exit{
+		"exit 0":         {},
+		"exit 255":       {Code: 255},
+		"kill -TERM $$":  {Code: -1, Signal: syscall.SIGTERM},
+		"kill -KILL $$":  {Code: -1, Signal: syscall.SIGKILL},
+		"exec /bin/true": {},
+	} {
+		p := start(t, sh(script))
+		if _, ok, err := p.Reap(); ok && err != nil {
+			t.Error(err)
+		}
+		if p.reaped { // it was quicker than we
+			continue
+		}
+		got := reap(t, p)
+		if got.MaxRSS <= 0 {
+			t.Errorf("%s: %+v", script, got)
+		}
+		got.CPU, got.MaxRSS = 0, 0
+		if got != want {
+			t.Errorf("%s: %+v, not %+v", script, got, want)
+		}
+		if !p.Alone() {
+			t.Errorf("%s: the group is not empty", script)
+		}
+		if err := p.SignalGroup(syscall.SIGTERM); err != syscall.ESRCH {
+			t.Errorf("%s: signal to the group of a reaped process: %v", script, err)
+		}
+		if err := p.Signal(syscall.SIGTERM); err != syscall.ESRCH {
+			t.Errorf("%s: signal to a reaped process: %v", script, err)
+		}
+	}
+}
+
+func TestStartErrorsHaveAKind(t *testing.T) {
+	var lim, few syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &lim); err != nil {
+		t.Fatal(err)
+	}
+	few = lim
+	few.Cur = 3
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &few); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Start(sh("exit 0"))
+	if serr := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &lim); serr != nil {
+		t.Fatal(serr)
+	}
+	var failed *StartError
+	if !errors.As(err, &failed) || failed.Kind != Host || !errors.Is(err, syscall.EMFILE) {
+		t.Errorf("without descriptors: %v", err)
+	}
+	if _, err := Start(spec("/no/such")); !errors.As(err, &failed) || failed.Kind != Exec || !errors.Is(err, syscall.ENOENT) {
+		t.Errorf("missing program: %v", err)
+	}
+	if _, err := Start(spec("/bin/sh", "a\x00b")); !errors.As(err, &failed) || failed.Kind != Exec {
+		t.Errorf("NUL in an argument: %v", err)
+	}
+	if _, err := Start(&Spec{}); !errors.As(err, &failed) || failed.Kind != Exec {
+		t.Errorf("nothing: %v", err)
+	}
+}
+
+func TestGroupFindsWhatIsLeft(t *testing.T) {
+	p := start(t, sh("sleep 1000 & (sleep 1000 & exec sleep 1000) & exit 3"))
+	if e := reap(t, p); e.Code != 3 {
+		t.Fatalf("%+v", e)
+	}
+	if p.Alone() {
+		t.Fatal("said to be alone")
+	}
+	known := map[int]*Member{}
+	eventually(t, "three are found", func() bool {
+		for _, m := range p.Group(func(pid int) bool { return known[pid] != nil }) {
+			known[m.PID] = &m
+		}
+		return len(known) == 3
+	})
+	for _, m := range known {
+		if m.Gone() {
+			t.Errorf("%d is said to be gone", m.PID)
+		}
+		if err := m.Signal(syscall.SIGKILL); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, m := range known {
+		eventually(t, "it is gone", m.Gone)
+		m.Close()
+	}
+	eventually(t, "the group is empty", p.Alone)
+	if left := p.Group(func(int) bool { return false }); len(left) != 0 {
+		t.Errorf("%v", left)
+	}
+}
+
+// A zombie that nobody else will reap is not alive, and does not stay.
+func TestGroupReapsZombies(t *testing.T) {
+	p := start(t, sh("(exit 0) & exec sleep 0.1")) // sleep never waits
+	reap(t, p)
+	eventually(t, "only zombies were left, and now nothing is", func() bool {
+		return len(p.Group(func(int) bool { return false })) == 0 && p.Alone()
+	})
+}
+
+// The number of a leader that has been given away belongs to somebody else.
+func TestGroupOfAStranger(t *testing.T) {
+	p := start(t, sh("sleep 1000 & wait"))
+	ghost := &Process{PID: p.PID, Began: p.Began, pidfd: -1, status: -1}
+	eventually(t, "the child is there", func() bool {
+		u, err := UsageAt(p.PID)
+		return err == nil && u.Processes == 2
+	})
+	if found := ghost.Group(func(int) bool { return false }); len(found) != 0 {
+		t.Errorf("%v would have been signalled", found)
+	}
+	later := &Process{PID: p.PID, Began: Boottime() + time.Hour, pidfd: -1, status: -1}
+	if found := later.Group(func(int) bool { return false }); len(found) != 0 {
+		t.Errorf("%v would have been signalled", found)
+	}
+}
+
+func TestReapStrangersLeavesOurs(t *testing.T) {
+	ours := start(t, sh("exit 7"))
+	fds := []unix.PollFd{{Fd: int32(ours.PidFD()), Events: unix.POLLIN}}
+	if n, err := unix.Poll(fds, 60000); n != 1 {
+		t.Fatal("the process does not end: ", err)
+	}
+	// setsid and a parent that leaves at once: an orphan comes to us.
+	stranger := start(t, sh("setsid sh -c 'exit 0' & exit 0"))
+	reap(t, stranger)
+	mine := func(pid int) bool { return pid == ours.PID }
+	if _, again := ReapStrangers(mine); !again {
+		t.Error("our zombie was not seen")
+	}
+	if e := reap(t, ours); e.Code != 7 {
+		t.Errorf("%+v", e)
+	}
+	eventually(t, "the stranger is reaped", func() bool {
+		_, again := ReapStrangers(func(int) bool { return false })
+		err := unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+		return !again && err == unix.ECHILD
+	})
+}
+
+func TestUsage(t *testing.T) {
+	p := start(t, sh("sleep 1000 & sh -c 'sleep 1000 & wait' & setsid sleep 1000 & wait"))
+	other := start(t, spec("/bin/sleep", "1000"))
+	var tree Usage
+	eventually(t, "five processes are measured", func() bool {
+		tree = UsageOf([]int{p.PID, other.PID, 1 << 30})[p.PID]
+		return tree.Processes == 5
+	})
+	at, err := UsageAt(p.PID)
+	if err != nil || at.Processes != 5 || at.RSS < tree.RSS/2 || at.RSS > tree.RSS*2 {
+		t.Errorf("%+v in a sweep, %+v alone; %v", tree, at, err)
+	}
+	all := UsageOf([]int{p.PID, other.PID, 1 << 30})
+	if len(all) != 2 || all[other.PID].Processes != 1 {
+		t.Errorf("%+v", all)
+	}
+	// The kernel's exact count, which walks the page tables.
+	rollup, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", other.PID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rss, _ := strings.Cut(string(rollup), "Rss:")
+	var kb int64
+	fmt.Sscan(rss, &kb)
+	if got := all[other.PID].RSS; got < kb*512 || got > kb*2048 {
+		t.Errorf("%d bytes, the kernel says %d kB", got, kb)
+	}
+	// A leader that leaves does not hide what is in its session.
+	left := start(t, sh("sleep 1000 & exec sleep 1000"))
+	eventually(t, "two", func() bool { return UsageOf([]int{left.PID})[left.PID].Processes == 2 })
+	if _, err := UsageAt(1 << 30); !errors.Is(err, os.ErrProcessDone) {
+		t.Error(err)
+	}
+}
+
+func TestParseStat(t *testing.T) {
+	for name, line := range map[string]string{
+		"empty": "", "no name": "12 sleep S 1", "short": "12 (x) S 1 2 3",
+	} {
+		if s, ok := parseStat(12, []byte(line)); ok {
+			t.Errorf("%s: %+v", name, s)
+		}
+	}
+	line := "12 (a) b (c) S 1 2 3 0 -1 4194304 1 2 3 4 100 50 0 0 20 0 1 0 700 8192 5 18446744073709551615"
+	s, ok := parseStat(12, []byte(line))
+	want := stat{12, 1, 2, 3, 1500 * time.Millisecond, 7 * time.Second, 5 * int64(os.Getpagesize())}
+	if !ok || s != want {
+		t.Errorf("%+v, not %+v", s, want)
+	}
+}
+
+// Spawner and Start give the same process.
+func TestSpawner(t *testing.T) {
+	dir := t.TempDir()
+	s, err := NewSpawner()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	if err := s.Ready(); err != nil {
+		t.Fatal(err)
+	}
+
+	lock, err := unix.Open(filepath.Join(dir, "lock"), unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Flock(lock, unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mkfifo(filepath.Join(dir, "fifo"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	fifo, err := unix.Open(filepath.Join(dir, "fifo"), unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fifo)
+
+	type result struct {
+		p   *Process
+		err error
+	}
+	results := make(chan result)
+	run := func(sp *Spec) (*Process, error) {
+		s.Start(sp, func(p *Process, err error) { go func() { results <- result{p, err} }() })
+		r := <-results
+		if r.err == nil {
+			r.err = r.p.Hold()
+		}
+		return r.p, r.err
+	}
+	sp := sh("echo hello; exec sleep 1000")
+	sp.Lock, sp.Output = lock, fmt.Sprintf("/proc/self/fd/%d", fifo)
+	p, err := run(sp)
+	if err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 64)
+	if n, err := unix.Read(fifo, buf); string(buf[:max(n, 0)]) != "hello\n" {
+		t.Errorf("%q, %v", buf[:max(n, 0)], err)
+	}
+	unix.Close(lock)
+	again, err := unix.Open(filepath.Join(dir, "lock"), unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(again)
+	if err := unix.Flock(again, unix.LOCK_EX|unix.LOCK_NB); err != unix.EWOULDBLOCK {
+		t.Errorf("the process does not hold the lock: %v", err)
+	}
+	var links []string
+	fds, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.PID))
+	for _, fd := range fds {
+		link, _ := os.Readlink(fmt.Sprintf("/proc/%d/fd/%s", p.PID, fd.Name()))
+		links = append(links, strings.TrimPrefix(link, dir))
+	}
+	slices.Sort(links)
+	if want := []string{"/dev/null", "/fifo", "/fifo", "/lock"}; !slices.Equal(links, want) {
+		t.Errorf("descriptors %v, not %v", links, want)
+	}
+	if err := p.Signal(syscall.SIGKILL); err != nil {
+		t.Error(err)
+	}
+	if e := reap(t, p); e.Signal != syscall.SIGKILL {
+		t.Errorf("%+v", e)
+	}
+	p.Close()
+	if err := unix.Flock(again, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		t.Errorf("the lock outlives the process: %v", err)
+	}
+	var failed *StartError
+	if _, err := run(spec("/no/such")); !errors.As(err, &failed) || failed.Kind != Exec {
+		t.Error(err)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+// BenchmarkStart is start, exit and reap of the smallest program there is.
+func BenchmarkStart(b *testing.B) {
+	tiny := proctest.Exit(b)
+	lock, err := unix.Open(filepath.Join(b.TempDir(), "lock"), unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer unix.Close(lock)
+	umask := uint32(0o22)
+	for name, change := range map[string]func(*Spec){
+		"plain":  func(*Spec) {},
+		"locked": func(s *Spec) { s.Lock = lock },
+		"helper": func(s *Spec) { s.Umask = &umask },
+	} {
+		b.Run(name, func(b *testing.B) {
+			s := spec(tiny)
+			change(s)
+			b.ReportAllocs()
+			for b.Loop() {
+				p, err := Start(s)
+				if err != nil {
+					b.Fatal(err)
+				}
+				p.Wait()
+				p.Close()
+			}
+		})
+	}
+}
+
+func BenchmarkUsageOf(b *testing.B) {
+	for b.Loop() {
+		UsageOf([]int{os.Getpid()})
+	}
+	b.ReportMetric(float64(len(pids())), "processes")
+}
