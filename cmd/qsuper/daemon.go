@@ -161,6 +161,7 @@ func (d *daemon) Explain(name string) (control.Explain, error) {
 			x.Exits = append(x.Exits, control.SlotExit{Slot: u.Slot, ExitStatus: exitStatus(u.Exits[i])})
 		}
 	}
+	x.Gates = append(x.Gates, summed("backoff", x.Slots, "no slot waits after a failure"), summed("lock", x.Slots, "no slot is held by another process"))
 	slices.SortStableFunc(x.Exits, func(a, b control.SlotExit) int { return b.At.Compare(a.At) })
 	x.Exits = x.Exits[:min(len(x.Exits), 10)]
 	return x, nil
@@ -201,6 +202,25 @@ func slotGates(s slot.State) []control.Gate {
 		lock.State, lock.Evidence = string(plan.Closed), s.Reason.String()
 	}
 	return []control.Gate{backoff, lock}
+}
+
+// summed is a gate that each slot has for itself, in one row for all of them.
+func summed(name string, slots []control.SlotExplain, open string) control.Gate {
+	g := control.Gate{Name: name, State: string(plan.Open), Evidence: open}
+	shut := 0
+	for _, s := range slots {
+		for _, own := range s.Gates {
+			if own.Name == name && own.State == string(plan.Closed) {
+				if shut++; shut == 1 {
+					g.State, g.Evidence = string(plan.Closed), fmt.Sprintf("slot %d: %s", s.Slot, own.Evidence)
+				}
+			}
+		}
+	}
+	if shut > 1 {
+		g.Evidence = fmt.Sprintf("%d of %d slots, first %s", shut, len(slots), g.Evidence)
+	}
+	return g
 }
 
 func (d *daemon) Do(ctx context.Context, c control.Command) (control.CommandReply, error) {
