@@ -1,21 +1,16 @@
 package proc
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math"
 	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"qsuper/proc/proctest"
 )
 
 func TestMain(m *testing.M) {
@@ -237,6 +232,11 @@ func TestReapStrangersLeavesOurs(t *testing.T) {
 func TestUsage(t *testing.T) {
 	p := start(t, sh("sleep 1000 & sh -c 'sleep 1000 & wait' & setsid sleep 1000 & wait"))
 	other := start(t, spec("/bin/sleep", "1000"))
+	t.Cleanup(func() { // one of them is in a session of its own
+		for _, pid := range children(p.PID, nil, make([]byte, 1024)) {
+			syscall.Kill(pid, syscall.SIGKILL)
+		}
+	})
 	var tree Usage
 	eventually(t, "five processes are measured", func() bool {
 		tree = UsageOf([]int{p.PID, other.PID, 1 << 30})[p.PID]
@@ -283,133 +283,4 @@ func TestParseStat(t *testing.T) {
 	if !ok || s != want {
 		t.Errorf("%+v, not %+v", s, want)
 	}
-}
-
-// Spawner and Start give the same process.
-func TestSpawner(t *testing.T) {
-	dir := t.TempDir()
-	s, err := NewSpawner()
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx) }()
-	if err := s.Ready(); err != nil {
-		t.Fatal(err)
-	}
-
-	lock, err := unix.Open(filepath.Join(dir, "lock"), unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC, 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Flock(lock, unix.LOCK_EX); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Mkfifo(filepath.Join(dir, "fifo"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	fifo, err := unix.Open(filepath.Join(dir, "fifo"), unix.O_RDWR|unix.O_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(fifo)
-
-	type result struct {
-		p   *Process
-		err error
-	}
-	results := make(chan result)
-	run := func(sp *Spec) (*Process, error) {
-		s.Start(sp, func(p *Process, err error) { go func() { results <- result{p, err} }() })
-		r := <-results
-		if r.err == nil {
-			r.err = r.p.Hold()
-		}
-		return r.p, r.err
-	}
-	sp := sh("echo hello; exec sleep 1000")
-	sp.Lock, sp.Output = lock, fmt.Sprintf("/proc/self/fd/%d", fifo)
-	p, err := run(sp)
-	if err != nil {
-		t.Fatal(err)
-	}
-	buf := make([]byte, 64)
-	if n, err := unix.Read(fifo, buf); string(buf[:max(n, 0)]) != "hello\n" {
-		t.Errorf("%q, %v", buf[:max(n, 0)], err)
-	}
-	unix.Close(lock)
-	again, err := unix.Open(filepath.Join(dir, "lock"), unix.O_RDWR|unix.O_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(again)
-	if err := unix.Flock(again, unix.LOCK_EX|unix.LOCK_NB); err != unix.EWOULDBLOCK {
-		t.Errorf("the process does not hold the lock: %v", err)
-	}
-	var links []string
-	fds, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.PID))
-	for _, fd := range fds {
-		link, _ := os.Readlink(fmt.Sprintf("/proc/%d/fd/%s", p.PID, fd.Name()))
-		links = append(links, strings.TrimPrefix(link, dir))
-	}
-	slices.Sort(links)
-	if want := []string{"/dev/null", "/fifo", "/fifo", "/lock"}; !slices.Equal(links, want) {
-		t.Errorf("descriptors %v, not %v", links, want)
-	}
-	if err := p.Signal(syscall.SIGKILL); err != nil {
-		t.Error(err)
-	}
-	if e := reap(t, p); e.Signal != syscall.SIGKILL {
-		t.Errorf("%+v", e)
-	}
-	p.Close()
-	if err := unix.Flock(again, unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		t.Errorf("the lock outlives the process: %v", err)
-	}
-	var failed *StartError
-	if _, err := run(spec("/no/such")); !errors.As(err, &failed) || failed.Kind != Exec {
-		t.Error(err)
-	}
-	cancel()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
-}
-
-// BenchmarkStart is start, exit and reap of the smallest program there is.
-func BenchmarkStart(b *testing.B) {
-	tiny := proctest.Exit(b)
-	lock, err := unix.Open(filepath.Join(b.TempDir(), "lock"), unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC, 0o600)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer unix.Close(lock)
-	umask := uint32(0o22)
-	for name, change := range map[string]func(*Spec){
-		"plain":  func(*Spec) {},
-		"locked": func(s *Spec) { s.Lock = lock },
-		"helper": func(s *Spec) { s.Umask = &umask },
-	} {
-		b.Run(name, func(b *testing.B) {
-			s := spec(tiny)
-			change(s)
-			b.ReportAllocs()
-			for b.Loop() {
-				p, err := Start(s)
-				if err != nil {
-					b.Fatal(err)
-				}
-				p.Wait()
-				p.Close()
-			}
-		})
-	}
-}
-
-func BenchmarkUsageOf(b *testing.B) {
-	for b.Loop() {
-		UsageOf([]int{os.Getpid()})
-	}
-	b.ReportMetric(float64(len(pids())), "processes")
 }
