@@ -53,9 +53,14 @@ func (c *Client) Explain(ctx context.Context, name string) (Explain, error) {
 
 // Do is POST /v1/command. A ctx that ends leaves the command going on.
 func (c *Client) Do(ctx context.Context, cmd Command) (CommandReply, error) {
+	if limit := cmd.Limit(); limit > 0 || !cmd.Wait {
+		var cancel context.CancelFunc
+		ctx, cancel = c.bounded(ctx, limit+answerLimit)
+		defer cancel()
+	}
 	var r CommandReply
 	err := c.tell(ctx, "/v1/command", cmd, &r)
-	return r, err
+	return r, hung(ctx, err)
 }
 
 // Shutdown is POST /v1/shutdown.
@@ -87,11 +92,13 @@ func (c *Client) Logs(ctx context.Context, n int, follow bool, names []string, e
 // ask reads; a daemon that vanishes while answering is asked once more, as
 // reading twice does no harm.
 func (c *Client) ask(ctx context.Context, path string, v url.Values, answer any) error {
+	ctx, cancel := c.bounded(ctx, answerLimit)
+	defer cancel()
 	err := c.call(ctx, "GET", path, v, nil, answer)
 	if _, lost := errors.AsType[*Lost](err); lost {
 		err = c.call(ctx, "GET", path, v, nil, answer)
 	}
-	return err
+	return hung(ctx, err)
 }
 
 // tell changes something, and so is sent once.

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/user"
@@ -8,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"syscall"
+	"time"
 )
 
 // NoDaemon says that nobody answers at the socket. Commands exit with 4.
@@ -98,4 +100,32 @@ func (e *Denied) Hint() string {
 	default:
 		return "be root; daemon.socket.group lets more users in"
 	}
+}
+
+// answerLimit is how long the daemon has for an answer that needs no waiting.
+const answerLimit = 10 * time.Second
+
+// Hung means that the daemon took the question and did not answer.
+type Hung struct{ Socket string }
+
+func (e *Hung) Error() string {
+	return fmt.Sprintf("the daemon at %s does not answer within %s; its consumers go on", e.Socket, answerLimit)
+}
+
+// Hint says how to get an answer again.
+func (e *Hung) Hint() string {
+	return `its engine hangs: end the process "qsuper engine" with SIGKILL, and a new one takes over within a second`
+}
+
+// bounded is ctx with a time limit whose end is a *Hung.
+func (c *Client) bounded(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, limit, &Hung{Socket: c.socket})
+}
+
+// hung turns the end of a time limit into what it means.
+func hung(ctx context.Context, err error) error {
+	if h, ok := context.Cause(ctx).(*Hung); ok && err != nil {
+		return h
+	}
+	return err
 }

@@ -64,8 +64,8 @@ func TestBrokenStderr(t *testing.T) {
 	r := newRig(t, muteEnv+"=1")
 	l, _ := r.connect()
 	st := l.start(slot0, 1, r.spec(slot0, "exec sleep 1000"))
-	if got := field(t, st.PID, "SigIgn"); got != "0000000000000000" {
-		t.Errorf("the consumer ignores %s", got)
+	if got := ignored(t, st.PID); got != 0 {
+		t.Errorf("the consumer ignores %x", got)
 	}
 	l.kill() // which is logged
 	if _, slots := r.connect(); slots[slot0].PID != st.PID {

@@ -103,9 +103,14 @@ func choose(r *Result, slots []Slot, target int) {
 	if target == 0 {
 		rest.Reason = r.Reason
 	}
+	for i := range slots {
+		if slots[i].Final { // it takes nobody's place: only a person can bring it back
+			r.Decisions[i] = Decision{slot.Hold, slots[i].Reason}
+		}
+	}
 	for pass := range 4 {
 		for i := range slots {
-			if slots[i].Stopped != "" || rank(slots[i]) != pass {
+			if slots[i].Stopped != "" || slots[i].Final || rank(slots[i]) != pass {
 				continue
 			}
 			r.Decisions[i] = rest

@@ -59,7 +59,11 @@ func (p *poller) run(ctx context.Context) {
 			return
 		case <-timer.C:
 		}
-		p.tell(p.probe.Look(ctx, p.queues))
+		o := p.probe.Look(ctx, p.queues)
+		if ctx.Err() != nil {
+			continue // it was cut short: that says nothing about the connection
+		}
+		p.tell(o)
 		now := time.Now()
 		timer.Reset(p.interval.Next(now).Sub(now))
 	}
@@ -140,11 +144,12 @@ func (b *board) connections() []Connection {
 	return list
 }
 
-// apply starts, replaces and ends pollers for a new configuration and waits
-// for those that end. A connection whose settings did not change keeps its
-// last answer, and so does every queue that is still asked for.
-func (b *board) apply(ctx context.Context, cfg *config.Config, consumers map[string]*consumer, wg *sync.WaitGroup) {
-	fresh := map[string]*poller{}
+// prepare publishes the pollers of a new configuration. A connection whose
+// settings did not change keeps its last answer from the first moment on: one
+// that is only asked anew must not look as if nobody knew. It returns the
+// pollers that are to end and those that are to start.
+func (b *board) prepare(cfg *config.Config, consumers map[string]*consumer) (old, fresh map[string]*poller) {
+	fresh = map[string]*poller{}
 	var order []string
 	for _, conn := range cfg.Connections {
 		p := newPoller(conn)
@@ -164,15 +169,26 @@ func (b *board) apply(ctx context.Context, cfg *config.Config, consumers map[str
 		order = append(order, conn.Name)
 	}
 	b.mu.Lock()
-	old := b.pollers
-	b.pollers, b.order = fresh, order
-	b.mu.Unlock()
+	defer b.mu.Unlock()
+	old = b.pollers
 	for name, p := range old {
-		p.cancel()
-		<-p.done
 		if next := fresh[name]; next != nil && next.cfg.Type == p.cfg.Type && health.Same(next.cfg.Spec, p.cfg.Spec) {
 			next.latest.Store(p.latest.Load())
 		}
+	}
+	b.pollers, b.order = fresh, order
+	return old, fresh
+}
+
+// replace ends the old pollers and starts the fresh ones. It waits for those that
+// end, each of which may hang on a dead connection for a moment: nobody may call
+// it with a lock held.
+func replace(ctx context.Context, old, fresh map[string]*poller, wg *sync.WaitGroup) {
+	for _, p := range old {
+		p.cancel()
+	}
+	for _, p := range old {
+		<-p.done
 	}
 	for _, p := range fresh {
 		pctx, cancel := context.WithCancel(ctx)

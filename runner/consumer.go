@@ -169,7 +169,8 @@ func (c *consumer) handle(m any, now time.Time) {
 		m.edit(c, now)
 		c.replan = true
 	case leave:
-		c.shutdown, c.replan = true, true
+		c.shutdown = true
+		c.decide(now)
 		if m.now {
 			c.killAll(now)
 		}

@@ -24,7 +24,13 @@ func (c *consumer) spawn(u *unit, now time.Time) {
 		u.finger = c.finger()
 	}
 	u.usage, u.unacked = usage{}, 0
-	c.send(c.r.keeper.Start(keeper.StartRequest{Slot: u.key, Run: u.state.Run, Spec: *u.spec, Memo: u.memo()}))
+	err := c.r.keeper.Start(keeper.StartRequest{Slot: u.key, Run: u.state.Run, Spec: *u.spec, Memo: u.memo()})
+	if err != nil && !errors.Is(err, keeper.ErrGone) { // too long for a frame: it was never asked
+		u.spec = nil
+		c.step(u, now, slot.SpawnFailed{Run: u.state.Run, Kind: slot.FailExec, Reason: err.Error()})
+		return
+	}
+	c.send(err)
 }
 
 // send notes that the keeper cannot be reached. Nothing else is to be done:
@@ -67,6 +73,9 @@ func (c *consumer) exited(u *unit, e keeper.Exited, now time.Time) {
 	}
 	u.unacked = e.Run // acknowledged by the next start, or at the end of this batch
 	c.ended = append(c.ended, u)
+	if c.r.pass {
+		c.decide(now) // --once: it does not come back
+	}
 	if c.prog.OnMessages && u.state.Want != slot.Up {
 		c.replan = true // a place may have become free for a slot that waits
 	}

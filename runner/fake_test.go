@@ -233,6 +233,7 @@ func (f *fleet) command(c Command) Reply {
 
 func (f *fleet) snapshot(name string) Snapshot {
 	f.t.Helper()
+	synctest.Wait()
 	s, err := f.r.Snapshots([]string{name}, Detail{Slots: true, Gates: true})
 	if err != nil || len(s) != 1 {
 		f.t.Fatalf("snapshot of %s: %v, %v", name, s, err)

@@ -38,6 +38,8 @@ func baseEnv(cfg *config.Config) []string {
 	for _, kv := range os.Environ() {
 		name, _, _ := strings.Cut(kv, "=")
 		switch {
+		case name == "PWD", name == "OLDPWD", name == "_", name == "SHLVL": // of the shell that started the daemon
+			continue
 		case secret[name], strings.HasPrefix(name, "QSUPER_"), strings.HasPrefix(name, "LISTEN_"),
 			name == "NOTIFY_SOCKET", name == "WATCHDOG_USEC", name == "WATCHDOG_PID", name == "INVOCATION_ID", name == "JOURNAL_STREAM":
 			continue

@@ -28,6 +28,9 @@ type ticket struct {
 func (p *permits) configure(rate, max int, retry time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if rate != p.rate {
+		p.next = time.Time{}
+	}
 	p.rate, p.max, p.retry = rate, max, retry
 }
 
@@ -41,12 +44,19 @@ func (p *permits) take(t *ticket, now time.Time) (why slot.Reason, again time.Ti
 		return slot.Reason{Code: slot.Budget, Text: fmt.Sprintf("%d of %d processes run", p.held, p.max)}, now.Add(p.retry), false
 	}
 	if p.rate > 0 {
-		if t.turn.IsZero() {
+		if now.Sub(t.turn) > time.Second {
+			// A turn that was not taken is gone: they must not pile up.
 			if earliest := now.Add(-time.Second); p.next.Before(earliest) {
 				p.next = earliest
 			}
-			p.next = p.next.Add(time.Second / time.Duration(p.rate))
-			t.turn = p.next
+			turn := p.next.Add(time.Second / time.Duration(p.rate))
+			why := slot.Reason{Code: slot.StartRate, Text: fmt.Sprintf("starts are limited to %d per second", p.rate)}
+			if turn.Sub(now) > time.Second {
+				// Turns are given for the next second only; whoever comes later asks
+				// again, so that those who went away hold up nobody for long.
+				return why, now.Add(turn.Sub(now) / 2), false
+			}
+			p.next, t.turn = turn, turn
 		}
 		if now.Before(t.turn) {
 			return slot.Reason{Code: slot.StartRate, Text: fmt.Sprintf("starts are limited to %d per second", p.rate)}, t.turn, false

@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"slices"
 	"time"
 
 	"qsuper/config"
@@ -18,14 +19,19 @@ func (c *consumer) adopt(m keeper.SlotInfo, now time.Time) {
 		c.grow()
 	}
 	u := c.units[n]
-	u.recall(m.Memo)
+	u.recall(m.Memo, now)
 	c.note(u)
 	c.replan = true
 	if m.PID == 0 && m.Exit == nil {
 		return
 	}
 	c.r.permits.adopt(&u.ticket)
-	c.step(u, now, slot.Adopt{Run: m.Run, PID: m.PID, Started: m.StartedAt, Step: m.Stopping})
+	step := m.Stopping
+	if m.Exit != nil {
+		step = m.Exit.Step // it ended while no engine was there to see it
+	}
+	// The keeper's moments are of the wall clock; deadlines count on the other.
+	c.step(u, now, slot.Adopt{Run: m.Run, PID: m.PID, Started: now.Add(m.StartedAt.Sub(now)), Step: step})
 	if u.state.Phase == slot.Draining {
 		u.state.Deadline = now.Add(m.Remaining) // for display: the keeper goes on counting
 	}
@@ -52,6 +58,7 @@ func (c *consumer) reconfigure(cfg *config.Consumer, now time.Time) {
 			c.step(u, now, slot.Retry{}) // what could not start may be repaired
 		}
 	}
+	c.rolls = slices.DeleteFunc(c.rolls, func(r *roll) bool { return r.reason.Code == slot.Changed })
 	if len(outdated) > 0 {
 		c.roll(outdated, max(1, len(c.units)/4), slot.Reason{Code: slot.Changed})
 	}

@@ -33,7 +33,7 @@ func (c *consumer) proceed(now time.Time) time.Time {
 		for len(r.pending) > 0 && (r.limit <= 0 || away < r.limit) {
 			u := r.pending[0]
 			r.pending = r.pending[1:]
-			if !u.state.Phase.Alive() {
+			if !u.state.Phase.Alive() || r.reason.Code == slot.Changed && u.finger == c.finger() {
 				continue
 			}
 			r.asked[u] = u.state.Run
@@ -54,8 +54,8 @@ func (c *consumer) proceed(now time.Time) time.Time {
 func (r *roll) away(now time.Time) (n int, again time.Time) {
 	for u, run := range r.asked {
 		s := u.state
-		if s.Want != slot.Up {
-			continue
+		if s.Want == slot.Down || s.Want == slot.Hold && (s.Wish.Code == slot.Surplus || s.Wish.Code == slot.Empty) {
+			continue // nobody waits for it to come back
 		}
 		if s.Phase != slot.Running || s.Run <= run {
 			n++

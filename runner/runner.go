@@ -55,12 +55,14 @@ type Runner struct {
 	pass     bool          // --once
 	finished chan struct{} // closed when the one pass is over and nothing runs
 
-	launch atomic.Pointer[launcher]
-	listed chan struct{} // closed at ListEnd
-	once   sync.Once
-	loops  sync.WaitGroup
-	ctx    context.Context // of Run; consumers and pollers live in it
-	orders chan Termination
+	launch  atomic.Pointer[launcher]
+	listed  chan struct{} // closed at ListEnd
+	running chan struct{} // closed when Run has begun its work
+	ended   chan struct{} // closed when Run returns
+	once    sync.Once
+	loops   sync.WaitGroup
+	ctx     context.Context // of Run; consumers and pollers live in it
+	orders  chan Termination
 
 	mu        sync.Mutex
 	config    *config.Config
@@ -82,7 +84,7 @@ func New(o Options) (*Runner, error) {
 	}
 	r := &Runner{
 		keeper: o.Keeper, log: o.Log, intents: known, onReload: o.OnReload, pass: o.Once, finished: make(chan struct{}),
-		listed: make(chan struct{}), orders: make(chan Termination, 4),
+		listed: make(chan struct{}), running: make(chan struct{}), ended: make(chan struct{}), orders: make(chan Termination, 4),
 		config: o.Config, loadedAt: time.Now(), consumers: map[string]*consumer{},
 	}
 	r.settings(o.Config)
@@ -110,6 +112,7 @@ func (r *Runner) Terminations() <-chan Termination { return r.orders }
 // Run adopts what runs and then lives until ctx is done. It stops no consumer:
 // Shutdown does.
 func (r *Runner) Run(ctx context.Context) error {
+	defer close(r.ended)
 	if err := r.keeper.List(); err != nil {
 		return fmt.Errorf("ask the keeper what runs: %w", err)
 	}
@@ -123,9 +126,10 @@ func (r *Runner) Run(ctx context.Context) error {
 	for _, c := range r.consumers {
 		r.loops.Go(func() { c.loop(ctx) })
 	}
-	cfg := r.config
-	r.board.apply(ctx, cfg, r.consumers, &r.loops)
+	old, fresh := r.board.prepare(r.config, r.consumers)
 	r.mu.Unlock()
+	replace(ctx, old, fresh, &r.loops)
+	close(r.running)
 	r.loops.Go(func() { r.sample(ctx) })
 	if r.pass {
 		r.loops.Go(func() { r.onePass(ctx) })
@@ -229,17 +233,41 @@ func (r *Runner) strayGone(key string, run uint64) {
 }
 
 // Apply puts a new configuration into force: what did not change is not
-// touched. It must be called while Run runs. While everything is being stopped
-// it does nothing.
-func (r *Runner) Apply(cfg *config.Config) {
+// touched. It waits until Run has begun, and is not called twice at once. While
+// everything is being stopped it does nothing and reports false.
+func (r *Runner) Apply(cfg *config.Config) bool {
+	select {
+	case <-r.running:
+	case <-r.ended:
+		return false
+	}
+	if r.Stopping() {
+		return false
+	}
 	if err := r.intents.forgetCounts(); err != nil {
 		r.log.Error("what was scaled by hand may come back after a crash", "error", err)
 	}
+	old, fresh, ok := r.install(cfg)
+	if !ok {
+		return false
+	}
+	replace(r.ctx, old, fresh, &r.loops)
+	for _, c := range r.ordered() {
+		c.box.put(observed{})
+	}
+	return true
+}
+
+// install is the part of Apply that needs the lock.
+func (r *Runner) install(cfg *config.Config) (old, fresh map[string]*poller, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.stopping {
-		return
+		return nil, nil, false
 	}
+	// Directories are the keeper's and the running processes': they change when
+	// the daemon is restarted, as the reload says.
+	cfg.Daemon.StateDir, cfg.Daemon.LogDir = r.config.Daemon.StateDir, r.config.Daemon.LogDir
 	r.config, r.loadedAt, r.refused = cfg, time.Now(), ""
 	r.settings(cfg)
 	var order []string
@@ -260,7 +288,8 @@ func (r *Runner) Apply(cfg *config.Config) {
 		}
 	}
 	r.order = order
-	r.board.apply(r.ctx, cfg, r.consumers, &r.loops)
+	old, fresh = r.board.prepare(cfg, r.consumers)
+	return old, fresh, true
 }
 
 // Refuse records why a newer file is not in force.

@@ -50,24 +50,20 @@ func (r *Runner) query(c *consumer, f func(*consumer)) bool {
 		f(c)
 		close(answered)
 	}})
+	// Run returns after its last owner: nobody is left then who could still be
+	// answering.
 	select {
 	case <-answered:
 		return true
 	case <-c.done:
-		return false
-	case <-r.over():
+	case <-r.ended:
+	}
+	select {
+	case <-answered:
+		return true
+	default:
 		return false
 	}
-}
-
-// over is closed when Run has been told to end.
-func (r *Runner) over() <-chan struct{} {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.ctx == nil {
-		return nil
-	}
-	return r.ctx.Done()
 }
 
 // Snapshots shows the consumers that names mean; all of them without names.

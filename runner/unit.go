@@ -77,7 +77,7 @@ type memo struct {
 	Failures int        `json:"n,omitempty"`
 	Quick    int        `json:"q,omitempty"`
 	Final    bool       `json:"h,omitempty"` // halted for good, because of Why
-	Why      slot.Code  `json:"w,omitempty"` // reason for a wait, or for a stop under way
+	Why      slot.Code  `json:"w,omitempty"` // reason for a wait
 	Text     string     `json:"t,omitempty"` // likewise
 	Due      int64      `json:"d,omitempty"` // end of the wait, Unix ms
 	Exits    []memoExit `json:"x,omitempty"`
@@ -103,9 +103,9 @@ func (u *unit) memo() []byte {
 	}
 	switch s := &u.state; {
 	case s.Final:
-		m.Final, m.Why, m.Text = true, s.Reason.Code, s.Reason.Text
+		m.Final, m.Why, m.Text = true, s.Reason.Code, clip(s.Reason.Text)
 	case s.Phase == slot.Waiting && !s.Deadline.IsZero():
-		m.Why, m.Text, m.Due = s.Reason.Code, s.Reason.Text, s.Deadline.UnixMilli()
+		m.Why, m.Text, m.Due = s.Reason.Code, clip(s.Reason.Text), s.Deadline.UnixMilli()
 	}
 	raw, err := json.Marshal(m)
 	if err != nil {
@@ -115,7 +115,7 @@ func (u *unit) memo() []byte {
 }
 
 // recall puts a memo of an earlier engine into a fresh slot.
-func (u *unit) recall(raw []byte) {
+func (u *unit) recall(raw []byte, now time.Time) {
 	var m memo
 	if len(raw) == 0 || json.Unmarshal(raw, &m) != nil {
 		return
@@ -137,7 +137,7 @@ func (u *unit) recall(raw []byte) {
 	case m.Final:
 		u.state.Phase, u.state.Final, u.state.Reason = slot.Halted, true, why
 	case m.Due != 0:
-		u.state.Phase, u.state.Reason, u.state.Deadline = slot.Waiting, why, time.UnixMilli(m.Due)
+		u.state.Phase, u.state.Reason, u.state.Deadline = slot.Waiting, why, now.Add(time.UnixMilli(m.Due).Sub(now))
 	}
 }
 

@@ -200,7 +200,11 @@ func draining(p Policy, s State, now time.Time, ev Event) (State, Effect) {
 		return enter(s, Killing, now, s.Reason), None
 	}
 	if s.Now {
-		return enter(s, Killing, now, s.Reason), Kill
+		why := s.Reason
+		if s.Again.Code == MemoryHard {
+			why = s.Again // a limit of its own, whatever it was draining for
+		}
+		return enter(s, Killing, now, why), Kill
 	}
 	return s, None
 }

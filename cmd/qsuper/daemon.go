@@ -289,7 +289,9 @@ func (d *daemon) Reload(context.Context) (control.ReloadReply, error) {
 		return reply, nil
 	}
 	change := config.Diff(old, fresh)
-	d.runner.Apply(fresh)
+	if !d.runner.Apply(fresh) {
+		return reply, apiError(runner.ErrStopping)
+	}
 	d.onReload(fresh)
 	for _, w := range fresh.Warnings {
 		reply.Warnings = append(reply.Warnings, w.String())
@@ -317,14 +319,17 @@ func (d *daemon) Logs(ctx context.Context, n int, follow bool, names []string, e
 		return apiError(err)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+	var followers sync.WaitGroup
+	defer func() { // nobody may emit after the return
+		cancel(nil)
+		followers.Wait()
+	}()
 	var one sync.Mutex // emit takes one line at a time
 	say := func(f runner.LogFile, line []byte) error {
 		one.Lock()
 		defer one.Unlock()
 		return emit(control.LogLine{Consumer: f.Consumer, Slot: f.Slot, Text: string(line)})
 	}
-	var followers sync.WaitGroup
 	kept := false
 	for _, f := range files {
 		if !f.Kept {

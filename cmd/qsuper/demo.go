@@ -161,7 +161,11 @@ func (d *demo) start(ctx context.Context) (*exec.Cmd, error) {
 	go func() { // ends when the daemon does; stop waits for it again by its state
 		ended <- cmd.Wait()
 	}()
-	return cmd, awaitAnswer(answer, d.client, cmd.Process.Pid, ended, d.said)
+	if err := awaitAnswer(answer, d.client, cmd.Process.Pid, ended, d.said); err != nil {
+		cmd.Process.Signal(syscall.SIGTERM) // it may be about to answer; without it this is over
+		return nil, err
+	}
+	return cmd, nil
 }
 
 // show publishes once the empty queue has been seen, and ends when everything

@@ -88,6 +88,9 @@ func exitCode(err error) int {
 	if _, ok := errors.AsType[*control.NoDaemon](err); ok {
 		return exitNoDaemon
 	}
+	if _, ok := errors.AsType[*control.Hung](err); ok {
+		return exitNoDaemon
+	}
 	if _, ok := errors.AsType[*control.InUse](err); ok {
 		return exitHeld
 	}

@@ -79,7 +79,7 @@ func runEngine(ctx context.Context, o engineOptions) error {
 	e := &engine{client: client, hello: hello, log: newLogger(os.Stderr, cfg.Daemon.Log), done: make(chan struct{})}
 	d := &daemon{
 		keeperPID: hello.PID, started: hello.StartedAt, load: func() (*config.Config, error) { return loadChecked(o.config) },
-		onReload: func(cfg *config.Config) { e.saveInForce(cfg) }, stopAll: e.stopAll,
+		onReload: func(cfg *config.Config) { e.saveInForce(o.stateDir, cfg) }, stopAll: e.stopAll,
 	}
 	e.runner, err = runner.New(runner.Options{
 		Config: cfg, Keeper: client, Started: hello.StartedAt, Log: e.log, Once: o.once,
@@ -92,7 +92,7 @@ func runEngine(ctx context.Context, o engineOptions) error {
 	e.server = control.NewServer(d, control.Options{
 		Path: cfg.Daemon.Socket.Path, Mode: fs.FileMode(cfg.Daemon.Socket.Mode), Group: cfg.Daemon.Socket.Group, Log: e.log,
 	})
-	e.saveInForce(cfg)
+	e.saveInForce(o.stateDir, cfg)
 	return e.run(ctx)
 }
 
@@ -248,8 +248,8 @@ func loadInForce(o engineOptions, hello keeper.Hello) (*config.Config, error) {
 	return config.Load(o.config, config.Options{})
 }
 
-func (e *engine) saveInForce(cfg *config.Config) {
-	path := filepath.Join(cfg.Daemon.StateDir, inForce)
+func (e *engine) saveInForce(stateDir string, cfg *config.Config) {
+	path := filepath.Join(stateDir, inForce)
 	if err := cfg.SaveCopy(path); err != nil {
 		e.log.Error("a crash of the engine would load the file anew", "error", err)
 	}
