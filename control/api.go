@@ -161,10 +161,11 @@ type Command struct {
 
 // CommandReply says what was done.
 type CommandReply struct {
-	Consumers []string  `json:"consumers"` // the consumers meant
-	Outcomes  []Outcome `json:"outcomes"`  // one for each instance that had to end or start
-	TimedOut  bool      `json:"timed_out"` // the wait ended before it was true
-	Killed    int       `json:"killed"`    // instances that had to be killed
+	Consumers []string  `json:"consumers"`         // the consumers meant
+	Outcomes  []Outcome `json:"outcomes"`          // one for each instance that had to end or start
+	TimedOut  bool      `json:"timed_out"`         // the wait ended before it was true
+	Killed    int       `json:"killed"`            // instances that had to be killed
+	Warning   string    `json:"warning,omitempty"` // done, but something about it did not work
 }
 
 // Outcome is what became of one instance.

@@ -118,7 +118,7 @@ func (k *keeper) current(slot string, id uint64) *run {
 
 func (k *keeper) stop(r StopRequest) error {
 	if run := k.current(r.Slot, r.Run); run != nil {
-		run.asked = true
+		run.asked = run.asked || run.exit == nil // what has ended already ended by itself
 		if r.Now {
 			run.kill()
 		} else {

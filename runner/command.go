@@ -32,6 +32,7 @@ type Reply struct {
 	Outcomes  []Outcome
 	TimedOut  bool // the context ended before it was true
 	Killed    int
+	Warning   string // done, but something about it did not work
 }
 
 // Outcome is what became of one instance that had to end or to start.
@@ -76,7 +77,9 @@ func (r *Runner) Do(ctx context.Context, cmd Command) (Reply, error) {
 	if err := r.check(cmd, targets); err != nil {
 		return Reply{}, err
 	}
+	reply := Reply{Consumers: names(targets)}
 	if err := r.intend(cmd, targets); err != nil {
+		reply.Warning = "it cannot be remembered, and will be forgotten when the engine or the daemon is restarted: " + err.Error()
 		r.log.Error("what was asked for will not survive a restart", "verb", cmd.Verb, "error", err)
 	}
 	before := make([][]run, len(targets))
@@ -93,12 +96,17 @@ func (r *Runner) Do(ctx context.Context, cmd Command) (Reply, error) {
 		}
 		t.c.box.put(watcher{condition(cmd, t, before[i]), done[i]})
 	}
-	reply := Reply{Consumers: names(targets)}
 	if cmd.Wait {
 		reply.TimedOut = !waitAll(ctx, targets, done)
 	}
 	for i, t := range targets {
 		reply.Outcomes = append(reply.Outcomes, r.outcomes(t, before[i])...)
+	}
+	if cmd.Verb == "restart" || cmd.Verb == "stop-workers" {
+		// What a person had stopped is no part of it.
+		reply.Outcomes = slices.DeleteFunc(reply.Outcomes, func(o Outcome) bool {
+			return o.Exit == nil && o.State.Want == slot.Down && !o.State.Phase.Alive()
+		})
 	}
 	for _, o := range reply.Outcomes {
 		if o.Exit != nil && o.Exit.Step == "kill" {

@@ -74,6 +74,9 @@ func runCommand(ctx context.Context, c *control.Client, cmd control.Command, w w
 		}
 	} else {
 		n := outcomes(out, reply, w)
+		if reply.Warning != "" {
+			fmt.Fprintf(out.stderr, "qsuper: warning: %s\n", oneLine(reply.Warning))
+		}
 		if !reply.TimedOut {
 			out.printf("%s\n", summary(reply, n, cmd, w))
 		}
@@ -141,9 +144,18 @@ func summary(r control.CommandReply, instances int, cmd control.Command, w wordi
 		return fmt.Sprintf("%s %s%s", w.doing, who, w.suffix)
 	}
 	text := fmt.Sprintf("%s %s%s:", w.done, who, w.suffix)
-	if instances > 0 {
+	up := 0
+	for _, o := range r.Outcomes {
+		if o.Phase == "running" {
+			up++
+		}
+	}
+	switch {
+	case instances > 0 && w.state == "running" && up < instances:
+		text += fmt.Sprintf(" %d of %s run", up, plural(instances, "instance")) // the lines above say why
+	case instances > 0:
 		text += " " + plural(instances, "instance")
-	} else {
+	default:
 		text += " nothing had to be done"
 	}
 	if r.Killed > 0 {

@@ -240,7 +240,7 @@ func (d *daemon) Do(ctx context.Context, c control.Command) (control.CommandRepl
 }
 
 func replyOf(r runner.Reply) control.CommandReply {
-	reply := control.CommandReply{Consumers: r.Consumers, TimedOut: r.TimedOut, Killed: r.Killed, Outcomes: []control.Outcome{}}
+	reply := control.CommandReply{Consumers: r.Consumers, TimedOut: r.TimedOut, Killed: r.Killed, Warning: r.Warning, Outcomes: []control.Outcome{}}
 	for _, o := range r.Outcomes {
 		out := control.Outcome{Consumer: o.Consumer, Slot: o.Slot, Phase: o.State.Phase.String(), PID: o.State.PID}
 		if o.State.Phase != slot.Running {
