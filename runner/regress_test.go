@@ -59,7 +59,7 @@ func TestOnePassStartsOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFleet(t, conf("a", 1))
 		defer f.end()
-		f.crash()
+		f.end()
 		f.k = newFakeKeeper(t)
 		f.k.behave = func(string, uint64) (time.Duration, int) { return 10 * time.Minute, 0 }
 		r, _ := New(Options{Config: f.cfg, Keeper: f.k, Started: keeperStart, Log: quiet(), Once: true})
