@@ -32,17 +32,29 @@ func (c *Config) SaveCopy(path string) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".copy-*")
-	if err != nil {
+	if err := ReplaceFile(path, data); err != nil {
 		return fmt.Errorf("save a copy of the configuration: %w", err)
 	}
+	return nil
+}
+
+// ReplaceFile writes a file that only its owner may read, so that a crash, even
+// of the host, leaves the old one or the new one whole.
+func ReplaceFile(path string, data []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return err
+	}
 	_, err = f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
 	err = errors.Join(err, f.Close())
 	if err == nil {
 		err = os.Rename(f.Name(), path)
 	}
 	if err != nil {
-		return fmt.Errorf("save a copy of the configuration: %w", errors.Join(err, os.Remove(f.Name())))
+		return errors.Join(err, os.Remove(f.Name()))
 	}
 	return nil
 }

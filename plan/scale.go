@@ -86,7 +86,7 @@ func calm(r *Result, p Program, target int, now time.Time) int {
 	}
 	until := m.FewerSince.Add(p.Cooldown)
 	if now.Before(until) {
-		r.Next = sooner(r.Next, until)
+		r.Next = Sooner(r.Next, until)
 		return min(m.Target, p.Max)
 	}
 	m.FewerSince = time.Time{}
@@ -159,7 +159,7 @@ func retire(r *Result, p Program, o Observed, slots []Slot, now time.Time) {
 			from = later(from, s.Quiet)
 		}
 		if until := from.Add(p.IdleTimeout); now.Before(until) {
-			r.Next = sooner(r.Next, until)
+			r.Next = Sooner(r.Next, until)
 			continue
 		}
 		r.Decisions[i] = Decision{slot.Down, slot.Reason{Code: slot.Idle, Text: text}}
@@ -173,8 +173,8 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// sooner is the earlier of two moments, of which zero is never.
-func sooner(a, b time.Time) time.Time {
+// Sooner is the earlier of two moments, of which zero is never.
+func Sooner(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
 		return b
 	}

@@ -5,10 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"qsuper/slot"
@@ -16,14 +13,13 @@ import (
 
 // Command is what a person asks of some consumers.
 type Command struct {
-	Verb           string   // start stop restart stop-workers pause resume scale
-	Names          []string // consumer, consumer/slot, @group or glob; empty: all
-	By             string   // "root"
-	Now            bool     // give up the grace
-	Wait           bool     // answer when it is true
-	Count          int      // scale
-	Rolling        bool     // restart
-	MaxUnavailable string   // "25%" or "2"
+	Verb  string                  // start stop restart stop-workers pause resume scale
+	Names []string                // consumer, consumer/slot, @group or glob; empty: all
+	By    string                  // "root"
+	Now   bool                    // give up the grace
+	Wait  bool                    // answer when it is true
+	Count int                     // scale
+	Batch func(instances int) int // restart: how many may be away at once; nil: all
 }
 
 // Reply says what became of a command.
@@ -142,11 +138,7 @@ func (r *Runner) check(cmd Command, targets []target) error {
 		return ErrStopping
 	}
 	switch cmd.Verb {
-	case "start", "stop", "stop-workers", "pause", "resume":
-	case "restart":
-		if _, err := unavailable(cmd.MaxUnavailable, 1); err != nil {
-			return err
-		}
+	case "start", "stop", "restart", "stop-workers", "pause", "resume":
 	case "scale":
 		if cmd.Count < 0 || cmd.Count > maxInstances {
 			return &UsageError{fmt.Sprintf("%d instances cannot be", cmd.Count), fmt.Sprintf("give a number from 0 to %d", maxInstances)}
@@ -249,8 +241,8 @@ func (c *consumer) command(cmd Command, t target, now time.Time) []run {
 		c.retry(units, now)
 	case "restart":
 		limit := 0
-		if cmd.Rolling {
-			limit, _ = unavailable(cmd.MaxUnavailable, len(units))
+		if cmd.Batch != nil {
+			limit = cmd.Batch(len(units))
 		}
 		c.retry(units, now)
 		c.roll(units, limit, why)
@@ -273,22 +265,6 @@ func (c *consumer) retry(units []*unit, now time.Time) {
 			c.step(u, now, slot.Retry{})
 		}
 	}
-}
-
-// unavailable reads "25%" or "2"; at least one may always be away.
-func unavailable(text string, n int) (int, error) {
-	if text == "" {
-		text = "25%"
-	}
-	number, percent := strings.CutSuffix(text, "%")
-	k, err := strconv.Atoi(number)
-	if err != nil || k < 1 || percent && k > 100 {
-		return 0, &UsageError{fmt.Sprintf("--max-unavailable %q cannot be", text), `give a number such as 2, or a share such as 25%`}
-	}
-	if percent {
-		k = int(math.Floor(float64(n) * float64(k) / 100))
-	}
-	return max(1, k), nil
 }
 
 // condition says when a command has become true for one consumer.

@@ -209,14 +209,14 @@ func (c *consumer) settle(now time.Time) time.Time {
 	}
 	c.acknowledge()
 	c.shrink()
-	again := soonest(c.proceed(now), c.result.Next)
+	again := plan.Sooner(c.proceed(now), c.result.Next)
 	c.notify()
 	if c.prog.Window != nil {
 		// Timers stand still in suspend and know nothing of a clock that is set.
-		again = soonest(again, now.Add(time.Minute))
+		again = plan.Sooner(again, now.Add(time.Minute))
 	}
 	if next < never {
-		again = soonest(again, epoch.Add(next))
+		again = plan.Sooner(again, epoch.Add(next))
 	}
 	return again
 }

@@ -110,10 +110,3 @@ func (c *consumer) acknowledge() {
 	}
 	c.ended = c.ended[:0]
 }
-
-func soonest(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
-	}
-	return a
-}

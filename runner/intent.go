@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"qsuper/config"
 )
 
 // intent is what people have asked of one consumer, apart from the file.
@@ -89,7 +91,7 @@ func (s *intents) change(names []string, edit func(name string, i *intent)) erro
 	if err != nil {
 		return err
 	}
-	return replaceFile(s.path, raw)
+	return config.ReplaceFile(s.path, raw)
 }
 
 // forgetCounts drops what `scale` had said: the file is in force again.
@@ -106,24 +108,4 @@ func (s *intents) forgetCounts() error {
 		return nil
 	}
 	return s.change(names, func(_ string, i *intent) { i.Count = nil })
-}
-
-// replaceFile writes a file so that a crash leaves the old or the new one.
-func replaceFile(path string, raw []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(raw)
-	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
 }

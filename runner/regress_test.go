@@ -157,7 +157,7 @@ func TestRollingUnderAFullBudget(t *testing.T) {
 		f.r.Apply(c)
 		time.Sleep(3 * time.Second)
 		f.wantLive(8)
-		f.command(Command{Verb: "restart", Names: []string{"a"}, Rolling: true, MaxUnavailable: "1", By: "x"})
+		f.command(Command{Verb: "restart", Names: []string{"a"}, Batch: func(int) int { return 1 }, By: "x"})
 		synctest.Wait()
 		f.k.mu.Lock()
 		n := 0

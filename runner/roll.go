@@ -3,6 +3,7 @@ package runner
 import (
 	"time"
 
+	"qsuper/plan"
 	"qsuper/slot"
 )
 
@@ -41,7 +42,7 @@ func (c *consumer) proceed(now time.Time) time.Time {
 			away++
 		}
 		if len(r.pending) > 0 {
-			next = soonest(next, again)
+			next = plan.Sooner(next, again)
 			keep = append(keep, r)
 		}
 	}
@@ -63,7 +64,7 @@ func (r *roll) away(now time.Time) (n int, again time.Time) {
 		}
 		if at := s.Started.Add(r.stable); now.Before(at) {
 			n++
-			again = soonest(again, at)
+			again = plan.Sooner(again, at)
 		}
 	}
 	return n, again

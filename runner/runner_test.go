@@ -234,7 +234,7 @@ func TestRollingRestart(t *testing.T) {
 		defer f.end()
 		done := make(chan Reply)
 		go func() {
-			reply, _ := f.r.Do(t.Context(), Command{Verb: "restart", Names: []string{"a"}, By: "ann", Wait: true, Rolling: true, MaxUnavailable: "25%"})
+			reply, _ := f.r.Do(t.Context(), Command{Verb: "restart", Names: []string{"a"}, By: "ann", Wait: true, Batch: func(n int) int { return n / 4 }})
 			done <- reply
 		}()
 		least := 8

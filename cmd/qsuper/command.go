@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"qsuper/control"
@@ -60,6 +61,24 @@ type wording struct {
 	state string // what an instance is when it is done with: gone, renewed or running
 
 	suffix string // after the names: " to 4"
+}
+
+// newVerbCmd completes a command that sends a verb with names and does not wait
+// unless told to.
+func newVerbCmd(a *app, verb string, w wording, cmd cobra.Command) *cobra.Command {
+	var o waitOptions
+	cmd.Long += exitHelp(exitDone, exitFailed, exitNoDaemon, exitKilled)
+	cmd.Args, cmd.ValidArgsFunction = args(0, -1), a.completeNames
+	cmd.RunE = func(cmd *cobra.Command, names []string) error {
+		if err := o.check(); err != nil {
+			return err
+		}
+		return a.remote(cmd, func(ctx context.Context, c *control.Client, out *screen) error {
+			return runCommand(ctx, c, control.Command{Verb: verb, Names: names, Wait: o.wait, Timeout: o.limit()}, w, out)
+		})
+	}
+	o.addFlags(cmd.Flags(), false)
+	return &cmd
 }
 
 // runCommand sends one command and reports what became of it.

@@ -231,7 +231,7 @@ func (d *daemon) Do(ctx context.Context, c control.Command) (control.CommandRepl
 	}
 	reply, err := d.runner.Do(ctx, runner.Command{
 		Verb: c.Verb, Names: c.Names, By: c.By, Now: c.Now, Wait: c.Wait, Count: c.Count,
-		Rolling: c.Rolling, MaxUnavailable: c.MaxUnavailable,
+		Batch: c.Batch,
 	})
 	if err != nil {
 		return control.CommandReply{}, apiError(err)
