@@ -240,9 +240,9 @@ func (c *Client) Start(r StartRequest) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := start{Slot: r.Slot, Run: r.Run, Memo: r.Memo}
+	s := start{Slot: r.Slot, Run: r.Run, Memo: r.Memo, Again: r.Again}
 	sent, known := c.specs[r.Slot]
-	if !known || !sent.spec.equal(&r.Spec) {
+	if !known || !sent.spec.Equal(&r.Spec) {
 		sent = sentSpec{c.lastID + 1, r.Spec}
 		s.Spec = &r.Spec
 		if s.SameEnv = sharedStrings(r.Spec.Env, c.lastEnv); s.SameEnv {
@@ -268,6 +268,9 @@ func checkMemo(slot string, memo []byte) error {
 	}
 	return nil
 }
+
+// Again gives or withdraws the standing order of a run.
+func (c *Client) Again(r AgainRequest) error { return c.send(frameAgain, r) }
 
 // Stop begins the ladder of a run; one that has ended already is no error.
 func (c *Client) Stop(r StopRequest) error { return c.send(frameStop, r) }

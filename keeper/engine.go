@@ -259,6 +259,9 @@ func (e *engine) hangUp() {
 	e.k.poll.remove(e.conn)
 	unix.Close(e.conn)
 	e.conn, e.in, e.out, e.lists, e.more, e.greeted, e.listed = -1, nil, nil, 0, false, false, false
+	for _, s := range e.k.slots {
+		s.again = nil // nobody is there who could withdraw it
+	}
 }
 
 // engineExit is the engine as the source of its own exit.

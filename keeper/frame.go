@@ -22,6 +22,7 @@ const (
 	frameList        frameType = 7
 	frameQuit        frameType = 8
 	frameTerminating frameType = 9
+	frameAgain       frameType = 10
 
 	frameSlot        frameType = 65
 	frameListEnd     frameType = 66
@@ -46,6 +47,7 @@ type start struct {
 	SpecID uint64 `json:"spec_id"`        // unique for the connection, never 0
 	Spec   *Spec  `json:"spec,omitempty"` // nil: what SpecID said last time for this slot
 	Memo   []byte `json:"memo,omitempty"`
+	Again  *Again `json:"again,omitempty"`
 
 	// SameEnv leaves out Spec.Env: it is that of the specification before this
 	// one. Slots of one consumer share it, and it is most of what a start says.

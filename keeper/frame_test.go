@@ -91,11 +91,11 @@ func TestSpecEqualSeesEveryField(t *testing.T) {
 	}
 	a, b := Spec{}, Spec{}
 	each(reflect.ValueOf(&a).Elem(), "Spec", func(name string) {
-		if a.equal(&b) || b.equal(&a) {
+		if a.Equal(&b) || b.Equal(&a) {
 			t.Errorf("%s does not count", name)
 		}
 	})
-	if !a.equal(&b) {
+	if !a.Equal(&b) {
 		t.Error("two empty ones differ")
 	}
 	c, d := Cred{}, Cred{}

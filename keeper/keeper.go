@@ -39,11 +39,17 @@ const (
 	// before it sleeps. The answer is most often the start of a successor and
 	// comes within 100 µs, which is about what it takes to wake a sleeping core.
 	stayAwake = 200 * time.Microsecond
+	// followTime is how long, in milliseconds, the engine is left asleep for the
+	// start of a successor.
+	followTime = 1
 	// spawnerFrom is the number of live processes from which a start goes through
 	// the spawner: below, handing it over costs more than the keeper's own table.
 	spawnerFrom = 64
-	// sweepTime is how long zombies that were re-parented to the keeper wait.
-	sweepTime = 100 * time.Millisecond
+	// sweepTime is how long zombies that were re-parented to the keeper wait, and
+	// strangerTime how long the first ones do: as long as there have been none the
+	// keeper does not hear of exits by signal, but looks now and then.
+	sweepTime    = 100 * time.Millisecond
+	strangerTime = 10 * time.Second
 )
 
 // keeper is the state of the one event loop; nothing in it is shared.
@@ -57,8 +63,9 @@ type keeper struct {
 	slots  map[string]*slot
 	live   int // slots in which something runs
 
-	starting int           // of these, in the hands of the spawner
-	spawner  *proc.Spawner // nil: not possible here
+	starting  int           // of these, in the hands of the spawner
+	following int           // of these, by a standing order
+	spawner   *proc.Spawner // nil: not possible here
 
 	pids  map[int]struct{}       // unreaped children that the loop waits for by pidfd
 	last  *Spec                  // the specification that came last, see Spec.share
@@ -72,6 +79,7 @@ type keeper struct {
 	sigs        *signals
 	sweepAt     time.Duration
 	sweepDue    bool
+	strangers   bool          // there have been some; PID 1 expects them
 	terminating bool          // no more starts
 	tookOver    bool          // the keeper itself stops everything
 	answerBy    time.Duration // when it does so, or quits
@@ -120,6 +128,9 @@ func Run(ctx context.Context, opt Options) (code int, err error) {
 	}
 	stopCtx := context.AfterFunc(ctx, func() { k.poll.post(func() { k.signal(syscall.SIGTERM) }) })
 	k.sigs.start(k)
+	if !k.strangers {
+		k.sweepLater(strangerTime)
+	}
 
 	k.engine.start()
 	err = k.loop()
@@ -139,7 +150,7 @@ func open(opt Options) (*keeper, error) {
 	k := &keeper{
 		opt: opt, log: opt.Log, slots: map[string]*slot{}, pids: map[int]struct{}{},
 		null: -1, oom: proc.OpenOOM(), since: time.Now(),
-		id: strconv.FormatInt(int64(proc.Boottime()), 36), sigs: newSignals(),
+		id: strconv.FormatInt(int64(proc.Boottime()), 36), sigs: newSignals(), strangers: os.Getpid() == 1,
 		sweepAt: never, answerBy: never, closeBy: never,
 	}
 	k.engine = engine{k: k, conn: -1, startAt: never}
@@ -192,14 +203,26 @@ func (k *keeper) close() {
 func (k *keeper) loop() error {
 	more := false
 	for !k.closing || k.engine.p != nil {
-		if err := k.poll.poll(!more && proc.Boottime() >= k.awake); err != nil {
+		timeout := -1
+		switch {
+		case more || proc.Boottime() < k.awake:
+			timeout = 0
+		case k.following > 0:
+			timeout = followTime
+		}
+		before := k.following
+		if err := k.poll.poll(timeout); err != nil {
 			return err
 		}
 		more = k.engine.handle()
 		if k.starting == 0 {
 			k.settled()
 		}
-		k.engine.flush()
+		// Telling the engine wakes it, and it would take the processor that the
+		// successor is being started on.
+		if k.following <= before {
+			k.engine.flush()
+		}
 		k.endIfDone()
 	}
 	return nil
@@ -251,18 +274,25 @@ func (k *keeper) settled() {
 
 // sweep reaps what was re-parented to the keeper.
 func (k *keeper) sweep() {
-	k.sigs.child(true)
-	_, again := proc.ReapStrangers(func(pid int) bool { _, ok := k.pids[pid]; return ok })
-	if again {
-		k.sweepLater()
+	k.sigs.child(k.strangers)
+	n, again := proc.ReapStrangers(func(pid int) bool { _, ok := k.pids[pid]; return ok })
+	switch {
+	case n > 0 && !k.strangers:
+		k.strangers = true
+		k.sigs.child(true)
+		k.sweepLater(sweepTime) // what died before the signal was heard
+	case again:
+		k.sweepLater(sweepTime)
+	case !k.strangers:
+		k.sweepLater(strangerTime)
 	}
 }
 
 // sweepLater waits before it looks: asking for strangers goes through all
 // children, which must not be paid for at every exit.
-func (k *keeper) sweepLater() {
+func (k *keeper) sweepLater(wait time.Duration) {
 	k.sigs.child(false)
-	k.sweepAt = proc.Boottime() + sweepTime
+	k.sweepAt = proc.Boottime() + wait
 	k.poll.at(k.sweepAt)
 }
 
@@ -277,7 +307,7 @@ func (k *keeper) signal(sig os.Signal) {
 	case syscall.SIGUSR1:
 		k.pump.Reopen()
 	case syscall.SIGCHLD:
-		k.sweepLater()
+		k.sweepLater(sweepTime)
 	}
 }
 

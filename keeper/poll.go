@@ -4,9 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
-	"os"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -17,12 +15,11 @@ type source interface {
 	ready(events uint32)
 }
 
-// poller is the loop's own epoll instance with one timer. The epoll descriptor
-// itself sits in the runtime's poller: the loop sleeps as a goroutine and holds
-// no thread, and a thousand children cost the runtime nothing.
+// poller is the loop's own epoll instance with one timer. The loop sleeps in it
+// with a thread of its own: the runtime's poller would hand every event from the
+// thread that has it to another, and that is a third of what it takes to replace a
+// process.
 type poller struct {
-	file   *os.File
-	raw    syscall.RawConn
 	epfd   int
 	events [128]unix.EpollEvent
 	by     map[int32]source
@@ -43,17 +40,7 @@ func newPoller(onTimer source) (*poller, error) {
 	if p.epfd, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
 		return nil, fmt.Errorf("create epoll: %w", err)
 	}
-	if err = unix.SetNonblock(p.epfd, true); err != nil {
-		unix.Close(p.epfd)
-		return nil, fmt.Errorf("create epoll: %w", err)
-	}
-	p.file = os.NewFile(uintptr(p.epfd), "keeper events")
-	if p.raw, err = p.file.SyscallConn(); err == nil {
-		err = p.file.SetReadDeadline(time.Time{}) // proves that the runtime's poller has it
-	}
-	if err == nil {
-		p.timerfd, err = unix.TimerfdCreate(unix.CLOCK_BOOTTIME, unix.TFD_CLOEXEC|unix.TFD_NONBLOCK)
-	}
+	p.timerfd, err = unix.TimerfdCreate(unix.CLOCK_BOOTTIME, unix.TFD_CLOEXEC|unix.TFD_NONBLOCK)
 	if err == nil {
 		err = p.add(p.timerfd, unix.EPOLLIN, onTimer)
 	}
@@ -73,13 +60,12 @@ func newPoller(onTimer source) (*poller, error) {
 func (p *poller) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, fd := range []*int{&p.timerfd, &p.wakefd} {
+	for _, fd := range []*int{&p.timerfd, &p.wakefd, &p.epfd} {
 		if *fd >= 0 {
 			unix.Close(*fd)
 			*fd = -1
 		}
 	}
-	p.file.Close()
 }
 
 func (p *poller) add(fd int, events uint32, s source) error {
@@ -106,23 +92,12 @@ func (p *poller) remove(fd int) {
 	}
 }
 
-// poll hands out what is ready, and waits for something if there is nothing and
-// it may. An event that was removed by an earlier one of the same batch is lost
+// poll hands out what is ready, and waits for something up to timeout ms if there
+// is nothing; -1: as long as it takes. An event that was removed by an earlier one of the same batch is lost
 // on purpose; one that now means a newer descriptor of the same number is
 // harmless, as every source looks before it believes.
-func (p *poller) poll(wait bool) error {
-	n, err := 0, error(nil)
-	look := func(uintptr) bool {
-		n, err = unix.EpollWait(p.epfd, p.events[:], 0)
-		return n > 0 || err != nil && err != unix.EINTR
-	}
-	if wait {
-		if rerr := p.raw.Read(look); rerr != nil {
-			return fmt.Errorf("wait for events: %w", rerr)
-		}
-	} else {
-		look(0)
-	}
+func (p *poller) poll(timeout int) error {
+	n, err := unix.EpollWait(p.epfd, p.events[:], timeout)
 	if err != nil && err != unix.EINTR {
 		return fmt.Errorf("wait for events: %w", err)
 	}

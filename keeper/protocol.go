@@ -15,7 +15,7 @@ import "time"
 
 // Version is the version of the protocol; it changes when an older peer could
 // misread a frame.
-const Version = 1
+const Version = 2
 
 // MaxFrame bounds one frame, in bytes.
 const MaxFrame = 1 << 20
@@ -69,6 +69,16 @@ type Stop struct {
 	Grace   time.Duration `json:"grace"`
 }
 
+// Again is a standing order: when the run ends by itself with one of Codes after
+// MinRan or more, and leaves nothing behind, the keeper starts the next one with
+// the same specification and the number after it. That saves a replacement the
+// way to the engine and back. The engine gives it only while nothing it knows
+// would keep it from starting the successor itself, and it dies with the engine.
+type Again struct {
+	Codes  []int         `json:"codes"`
+	MinRan time.Duration `json:"min_ran"`
+}
+
 // Kinds of StartFailed.
 const (
 	KindLocked      = "locked"      // somebody else holds the slot
@@ -94,6 +104,16 @@ type (
 		Run  uint64 `json:"run"`
 		Spec Spec   `json:"spec"`
 		Memo []byte `json:"memo,omitempty"` // replaces the slot's memo
+
+		Again *Again `json:"again,omitempty"` // what may follow; nil: the engine decides
+	}
+
+	// AgainRequest replaces the standing order of a run; nil withdraws it. It is
+	// ignored when that run has ended already: Exited.Next tells what became of it.
+	AgainRequest struct {
+		Slot  string `json:"slot"`
+		Run   uint64 `json:"run"`
+		Again *Again `json:"again,omitempty"`
 	}
 
 	// StopRequest begins the ladder. A second one for the same run never
@@ -148,7 +168,7 @@ type (
 	// SlotInfo is one slot in answer to List, followed by ListEnd.
 	SlotInfo struct {
 		Slot      string        `json:"slot"`
-		Run       uint64        `json:"run"`
+		Run       uint64        `json:"run"` // that runs, else that of Exit
 		PID       int           `json:"pid"` // 0: nothing runs
 		StartedAt time.Time     `json:"started_at"`
 		Stopping  string        `json:"stopping"`       // step of the ladder under way
@@ -207,6 +227,7 @@ type (
 		MaxRSS    int64         `json:"max_rss"`              // bytes, of the main process and its waited-for children
 		Leftovers int           `json:"leftovers,omitempty"`  // processes of its group that had to be ended after it
 		ExecError string        `json:"exec_error,omitempty"` // it never became the program: why
+		Next      uint64        `json:"next,omitempty"`       // run that is being started in its place by a standing order; Started or StartFailed follows
 	}
 
 	// Terminate is a signal to the whole: TERM or INT once, Now at the second.

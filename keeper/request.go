@@ -26,6 +26,8 @@ func (k *keeper) request(t frameType, body []byte) error {
 		return with(body, k.stop)
 	case frameAck:
 		return with(body, k.ack)
+	case frameAgain:
+		return with(body, k.again)
 	case frameDrop:
 		return with(body, k.drop)
 	case frameLog:
@@ -98,7 +100,7 @@ func (k *keeper) start(f start) error {
 	case k.terminating || k.quit:
 		failed.Kind, failed.Err = KindTerminating, "everything is being stopped"
 	default:
-		s.exit = nil
+		s.exit, s.again = nil, f.Again
 		if err := s.start(f.Run); err != nil {
 			s.startFailed(f.Run, err)
 		}
@@ -118,6 +120,7 @@ func (k *keeper) current(slot string, id uint64) *run {
 
 func (k *keeper) stop(r StopRequest) error {
 	if run := k.current(r.Slot, r.Run); run != nil {
+		run.slot.again = nil
 		run.asked = run.asked || run.exit == nil // what has ended already ended by itself
 		if r.Now {
 			run.kill()
@@ -137,6 +140,13 @@ func (k *keeper) ack(r AckRequest) error {
 		s.exit = nil
 	}
 	return s.remember(r.Memo)
+}
+
+func (k *keeper) again(r AgainRequest) error {
+	if run := k.current(r.Slot, r.Run); run != nil {
+		run.slot.again = r.Again
+	}
+	return nil
 }
 
 func (k *keeper) drop(r DropRequest) error {

@@ -37,6 +37,7 @@ type run struct {
 	signalAt  time.Duration // when the signal is sent though the stop command has not ended
 	command   *proc.Process // nil: none runs
 	killed    bool          // something has died of SIGKILL at the end of the ladder
+	follows   bool          // it is being started by a standing order
 	early     *Stop         // asked for while the process was being started
 	earlyKill bool
 
@@ -64,6 +65,10 @@ type member struct {
 // begun is called when the process has been started, or has not.
 func (r *run) begun(p *proc.Process, err error) {
 	s, k := r.slot, r.slot.k
+	if r.follows {
+		r.follows = false
+		k.following--
+	}
 	if err == nil {
 		if err = k.poll.add(p.PidFD(), unix.EPOLLIN, r); err != nil {
 			k.discard(p)
@@ -218,7 +223,17 @@ func (r *run) finish() {
 		At: r.exitAt, Ran: r.ran, CPU: e.CPU, MaxRSS: e.MaxRSS,
 		Leftovers: r.leftovers, ExecError: e.ExecError,
 	}
+	s.exit.Next = s.successor(s.exit)
 	s.k.engine.tell(frameExited, s.exit)
+	if next := s.exit.Next; next != 0 {
+		if err := s.start(next); err != nil {
+			s.startFailed(next, err)
+		} else if n := s.run; n != nil && n.p == nil {
+			n.follows = true
+			s.k.following++
+		}
+		return
+	}
 	s.k.awake = proc.Boottime() + stayAwake
 	s.k.expectQuit()
 }

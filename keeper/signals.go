@@ -41,10 +41,10 @@ func (s *signals) start(k *keeper) {
 	})
 }
 
-// child lets SIGCHLD through or not. It is heard only until the loop knows that
-// it has to look for strangers: a restarting fleet would otherwise pay for a
-// signal at every exit, of which its pidfd has told already. That is done below
-// the runtime, as signal.Stop may wait for long.
+// child lets SIGCHLD through or not. It is heard only where there are strangers,
+// and only until the loop knows that it has to look for them: a fleet would
+// otherwise pay for a signal at every exit, of which its pidfd has told already.
+// That is done below the runtime, as signal.Stop may wait for long.
 func (s *signals) child(on bool) {
 	if s.deaf == !on {
 		return

@@ -28,6 +28,7 @@ type slot struct {
 	memo   []byte
 	run    *run    // nil: nothing runs
 	exit   *Exited // nil: none, or acknowledged
+	again  *Again  // standing order for the end of the run; nil: none
 
 	stream *logs.Stream // nil: output is thrown away
 	fifo   string
@@ -96,6 +97,20 @@ func (s *slot) start(id uint64) error {
 		})
 	})
 	return nil
+}
+
+// successor is the run that a standing order wants after this exit; 0: none. An
+// order serves once.
+func (s *slot) successor(e *Exited) uint64 {
+	again := s.again
+	s.again = nil
+	switch {
+	case again == nil || s.k.terminating || s.k.quit || s.k.engine.conn < 0:
+	case e.Step != StepNone || e.Signal != 0 || e.ExecError != "" || e.Leftovers > 0 || e.Ran < again.MinRan:
+	case slices.Contains(again.Codes, e.Code):
+		return e.Run + 1
+	}
+	return 0
 }
 
 // process is what to start for a run: its process or, with the arguments put in

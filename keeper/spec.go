@@ -6,8 +6,8 @@ import (
 	"qsuper/proc"
 )
 
-// equal says whether two specifications start the same process the same way.
-func (s *Spec) equal(o *Spec) bool {
+// Equal says whether two specifications start the same process the same way.
+func (s *Spec) Equal(o *Spec) bool {
 	return s.Path == o.Path && s.Dir == o.Dir && s.Lock == o.Lock && s.FIFO == o.FIFO && s.Log == o.Log &&
 		slices.Equal(s.Argv, o.Argv) && sameStrings(s.Env, o.Env) && slices.Equal(s.Own, o.Own) &&
 		s.Cred.equal(o.Cred) &&

@@ -47,8 +47,11 @@ const (
 	flowing = 3
 
 	// quietPasses is after how many reads of nothing, a pace apart, a stream
-	// goes back to sleep.
-	quietPasses = 3
+	// goes back to sleep. One that has had its pipe enlarged is given longer: with
+	// more writers than processors each of them rests for tens of milliseconds,
+	// and going in and out of epoll costs the writers a fifth of their rate.
+	quietPasses      = 3
+	quietLargePasses = 60
 )
 
 // Pump moves the output of any number of streams. Create it with NewPump; it

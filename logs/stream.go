@@ -169,7 +169,11 @@ func (s *Stream) read() (n int, alive bool) {
 		s.degrade(fmt.Errorf("read pipe: %w", err))
 		return 0, false
 	}
-	if s.quiet++; s.quiet < quietPasses {
+	enough := uint8(quietPasses)
+	if s.large {
+		enough = quietLargePasses
+	}
+	if s.quiet++; s.quiet < enough {
 		return 0, true
 	}
 	return 0, !s.watch()

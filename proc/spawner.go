@@ -2,6 +2,7 @@ package proc
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"math"
 	"os"
@@ -27,7 +28,7 @@ type Spawner struct {
 
 	mu   sync.Mutex
 	jobs []job
-	more chan struct{} // holds a token while jobs is not empty
+	wake int // eventfd that Run sleeps on, in both tables; a channel would wake two threads for one
 }
 
 type job struct {
@@ -48,7 +49,12 @@ func NewSpawner() (*Spawner, error) {
 		return nil, fmt.Errorf("prepare to start processes from a thread: %w", err)
 	}
 	unix.Close(copied)
-	return &Spawner{self: self, ready: make(chan struct{}), more: make(chan struct{}, 1)}, nil
+	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	if err != nil {
+		unix.Close(self)
+		return nil, fmt.Errorf("prepare to start processes from a thread: %w", err)
+	}
+	return &Spawner{self: self, ready: make(chan struct{}), wake: wake}, nil
 }
 
 // Run starts what is asked for until ctx is done; what has not been started then
@@ -78,6 +84,9 @@ func (s *Spawner) Run(ctx context.Context) error {
 	if s.err != nil {
 		return s.err
 	}
+	stop := context.AfterFunc(ctx, s.rouse)
+	defer stop()
+	var token [8]byte
 	for {
 		s.mu.Lock()
 		jobs := s.jobs
@@ -93,13 +102,20 @@ func (s *Spawner) Run(ctx context.Context) error {
 		if len(jobs) > 0 {
 			continue
 		}
-		select {
-		case <-s.more:
-		case <-ctx.Done():
-			unix.Close(s.self) // the copy of this thread
+		if ctx.Err() != nil {
+			unix.Close(s.self) // the copies of this thread
+			unix.Close(s.wake)
 			return nil
 		}
+		_, _ = unix.Read(s.wake, token[:]) // sleeps; EINTR is as good as a token
 	}
+}
+
+// rouse wakes Run.
+func (s *Spawner) rouse() {
+	one := [8]byte{}
+	binary.NativeEndian.PutUint64(one[:], 1)
+	_, _ = unix.Write(s.wake, one[:]) // it cannot be full
 }
 
 // Ready waits until the tables are separate. Until then nothing may be opened
@@ -116,10 +132,10 @@ func (s *Spawner) Ready() error {
 func (s *Spawner) Start(spec *Spec, done func(*Process, error)) {
 	s.mu.Lock()
 	s.jobs = append(s.jobs, job{spec, done})
+	first := len(s.jobs) == 1
 	s.mu.Unlock()
-	select {
-	case s.more <- struct{}{}:
-	default:
+	if first {
+		s.rouse()
 	}
 }
 

@@ -29,6 +29,7 @@ type consumer struct {
 	cfg      *config.Consumer
 	prog     plan.Program
 	policy   slot.Policy
+	again    []int // exit codes after which the keeper may go on by itself
 	human    intent
 	shutdown bool
 	removed  bool
@@ -87,6 +88,7 @@ func (c *consumer) configure(cfg *config.Consumer) {
 	}
 	c.prog = program(cfg, c.human.Count)
 	c.policy = policy(cfg)
+	c.again = plainExits(c.policy)
 	for n := len(c.units); n < c.prog.Max; n++ {
 		c.grow()
 	}
@@ -308,6 +310,7 @@ func (c *consumer) step(u *unit, now time.Time, ev slot.Event) {
 	case slot.Release:
 		c.r.permits.give(&u.ticket)
 	}
+	c.withdraw(u)
 }
 
 // passed says whether the one pass of --once is over: everything has been

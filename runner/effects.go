@@ -24,7 +24,7 @@ func (c *consumer) spawn(u *unit, now time.Time) {
 		u.finger = c.finger()
 	}
 	u.usage, u.unacked = usage{}, 0
-	err := c.r.keeper.Start(keeper.StartRequest{Slot: u.key, Run: u.state.Run, Spec: *u.spec, Memo: u.memo()})
+	err := c.r.keeper.Start(keeper.StartRequest{Slot: u.key, Run: u.state.Run, Spec: *u.spec, Memo: u.memo(), Again: c.standing(u)})
 	if err != nil && !errors.Is(err, keeper.ErrGone) { // too long for a frame: it was never asked
 		u.spec = nil
 		c.step(u, now, slot.SpawnFailed{Run: u.state.Run, Kind: slot.FailExec, Reason: err.Error()})
@@ -65,7 +65,11 @@ func (c *consumer) exited(u *unit, e keeper.Exited, now time.Time) {
 	info := slot.ExitInfo{Code: e.Code, Signal: e.Signal, Step: e.Step, At: e.At, Ran: e.Ran, ExecError: e.ExecError}
 	info.Unknown = e.Code < 0 && e.Signal == 0 && e.ExecError == ""
 	info.Work = c.judge(e.Ran)
+	finish := u.state.Again
 	c.step(u, now, slot.Exited{Run: e.Run, Exit: info})
+	if e.Next != 0 {
+		c.succeed(u, e.Next, finish, now)
+	}
 	u.remember(u.state.Last)
 	c.exits++
 	if u.state.Last.Class.Failed() {
@@ -107,6 +111,11 @@ func (c *consumer) acknowledge() {
 			c.send(c.r.keeper.Ack(keeper.AckRequest{Slot: u.key, Run: u.unacked, Memo: u.memo()}))
 		}
 		u.unacked = 0
+		if u.ordered != u.state.Run { // the keeper has started it by itself: may it again?
+			if again := c.standing(u); again != nil {
+				c.send(c.r.keeper.Again(keeper.AgainRequest{Slot: u.key, Run: u.state.Run, Again: again}))
+			}
+		}
 	}
 	c.ended = c.ended[:0]
 }

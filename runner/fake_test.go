@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -37,15 +38,19 @@ type fakeKeeper struct {
 	memo map[string][]byte
 	pid  int
 
-	starts  []string    // slots, in order
-	at      []time.Time // of the starts
-	behave  func(slot string, run uint64) (lives time.Duration, code int)
-	stopsIn time.Duration   // how long a child takes to end after TERM
-	lock    map[string]bool // slots that somebody else holds
+	starts   []string    // slots, in order
+	at       []time.Time // of the starts
+	behave   func(slot string, run uint64) (lives time.Duration, code int)
+	stubborn bool            // a withdrawal comes too late
+	followed int             // starts by standing order
+	stopsIn  time.Duration   // how long a child takes to end after TERM
+	lock     map[string]bool // slots that somebody else holds
 }
 
 type fakeChild struct {
 	run      uint64
+	again    *keeper.Again
+	argv     string // last argument
 	pid      int
 	started  time.Time
 	stopping string
@@ -76,13 +81,28 @@ func (k *fakeKeeper) Start(r keeper.StartRequest) error {
 		k.tell(keeper.StartFailed{Slot: r.Slot, Run: r.Run, Kind: "locked", Err: "held", By: "pid 812 (php)"})
 		return nil
 	}
+	k.memo[r.Slot] = r.Memo
+	k.begin(r.Slot, r.Run, r.Again, r.Spec.Argv[len(r.Spec.Argv)-1])
+	return nil
+}
+
+// begin is called with mu held.
+func (k *fakeKeeper) begin(slot string, run uint64, again *keeper.Again, argv string) {
 	k.pid++
-	c := &fakeChild{run: r.Run, pid: k.pid, started: time.Now()}
-	k.live[r.Slot], k.memo[r.Slot] = c, r.Memo
-	k.starts, k.at = append(k.starts, r.Slot), append(k.at, time.Now())
-	lives, code := k.behave(r.Slot, r.Run)
-	c.end = after(lives, func() { k.exit(r.Slot, c, code, "") })
-	k.tell(keeper.Started{Slot: r.Slot, Run: r.Run, PID: c.pid, At: c.started})
+	c := &fakeChild{run: run, pid: k.pid, started: time.Now(), again: again, argv: argv}
+	k.live[slot] = c
+	k.starts, k.at = append(k.starts, slot), append(k.at, time.Now())
+	lives, code := k.behave(slot, run)
+	c.end = after(lives, func() { k.exit(slot, c, code, "") })
+	k.tell(keeper.Started{Slot: slot, Run: run, PID: c.pid, At: c.started})
+}
+
+func (k *fakeKeeper) Again(r keeper.AgainRequest) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if c := k.live[r.Slot]; c != nil && c.run == r.Run && (r.Again != nil || !k.stubborn) {
+		c.again = r.Again
+	}
 	return nil
 }
 
@@ -95,8 +115,19 @@ func (k *fakeKeeper) exit(slot string, c *fakeChild, code int, step string) {
 	delete(k.live, slot)
 	c.end.Stop()
 	e := keeper.Exited{Slot: slot, Run: c.run, PID: c.pid, Code: code, Step: step, At: time.Now(), Ran: time.Since(c.started)}
+	follows := c.again != nil && step == "" && slices.Contains(c.again.Codes, code) && e.Ran >= c.again.MinRan && k.hand != nil
+	if follows {
+		e.Next = c.run + 1
+	}
 	k.held[slot] = e
 	k.tell(e)
+	switch {
+	case follows && k.lock[slot]:
+		k.tell(keeper.StartFailed{Slot: slot, Run: e.Next, Kind: "locked", Err: "held", By: "pid 812 (php)"})
+	case follows:
+		k.followed++
+		k.begin(slot, e.Next, nil, c.argv)
+	}
 }
 
 func (k *fakeKeeper) Stop(r keeper.StopRequest) error {
@@ -107,6 +138,7 @@ func (k *fakeKeeper) Stop(r keeper.StopRequest) error {
 		return nil
 	}
 	c.end.Stop()
+	c.again = nil
 	if r.Now {
 		c.end = after(time.Millisecond, func() { k.exit(r.Slot, c, -1, "kill") })
 		return nil
@@ -147,8 +179,12 @@ func (k *fakeKeeper) List() error {
 		info := keeper.SlotInfo{Slot: slot, Memo: memo}
 		if c := k.live[slot]; c != nil {
 			info.Run, info.PID, info.StartedAt, info.Stopping = c.run, c.pid, c.started, c.stopping
-		} else if e, ok := k.held[slot]; ok {
-			info.Run, info.Exit = e.Run, &e
+		}
+		if e, ok := k.held[slot]; ok {
+			info.Exit = &e
+			if info.Run == 0 {
+				info.Run = e.Run
+			}
 		}
 		k.tell(info)
 	}
@@ -213,6 +249,9 @@ func (f *fleet) boot() {
 func (f *fleet) crash() {
 	f.k.mu.Lock()
 	f.k.hand = nil
+	for _, c := range f.k.live {
+		c.again = nil
+	}
 	f.k.mu.Unlock()
 	f.cancel()
 	<-f.done

@@ -15,14 +15,16 @@ type permits struct {
 	rate  int // starts per second; 0 = no limit
 	max   int // processes; 0 = no limit
 	held  int
+	given int       // standing orders: starts that may come at any moment
 	next  time.Time // when the next free turn is
 	retry time.Duration
 }
 
 // ticket is one slot's place in the line and in the budget.
 type ticket struct {
-	turn time.Time // reserved turn; zero: none
-	held bool
+	turn   time.Time // reserved turn; zero: none
+	held   bool
+	stands bool // the keeper may start a successor by itself
 }
 
 func (p *permits) configure(rate, max int, retry time.Duration) {
@@ -46,9 +48,7 @@ func (p *permits) take(t *ticket, now time.Time) (why slot.Reason, again time.Ti
 	if p.rate > 0 {
 		if now.Sub(t.turn) > time.Second {
 			// A turn that was not taken is gone: they must not pile up.
-			if earliest := now.Add(-time.Second); p.next.Before(earliest) {
-				p.next = earliest
-			}
+			p.catchUp(now)
 			turn := p.next.Add(time.Second / time.Duration(p.rate))
 			why := slot.Reason{Code: slot.StartRate, Text: fmt.Sprintf("starts are limited to %d per second", p.rate)}
 			if turn.Sub(now) > time.Second {
@@ -63,8 +63,51 @@ func (p *permits) take(t *ticket, now time.Time) (why slot.Reason, again time.Ti
 		}
 	}
 	p.held++
-	*t = ticket{held: true}
+	t.turn, t.held = time.Time{}, true
 	return slot.Reason{}, time.Time{}, true
+}
+
+// catchUp forgets turns that nobody took for more than a second: that many starts
+// may go at once, less those which the keeper may make by itself.
+func (p *permits) catchUp(now time.Time) {
+	given := time.Duration(min(p.given, p.rate)) * time.Second / time.Duration(p.rate)
+	earliest := now.Add(given - time.Second)
+	if p.next.Before(earliest) {
+		p.next = earliest
+	}
+}
+
+// stand asks for leave to have the keeper start a successor by itself. No more
+// of them are given than a second's worth of starts, and none over the budget.
+func (p *permits) stand(t *ticket) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if t.stands || p.rate > 0 && p.given >= p.rate || p.max > 0 && p.held > p.max {
+		return t.stands
+	}
+	p.given++
+	t.stands = true
+	return true
+}
+
+func (p *permits) unstand(t *ticket) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if t.stands {
+		p.given--
+		t.stands = false
+	}
+}
+
+// charge takes a place, and the next turn, for a start that has been made.
+func (p *permits) charge(t *ticket, now time.Time) {
+	p.adopt(t)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.rate > 0 {
+		p.catchUp(now)
+		p.next = p.next.Add(time.Second / time.Duration(p.rate))
+	}
 }
 
 // adopt takes a place for a process that runs already, over the limit if need be.
@@ -82,6 +125,9 @@ func (p *permits) give(t *ticket) {
 	defer p.mu.Unlock()
 	if t.held {
 		p.held--
+	}
+	if t.stands {
+		p.given--
 	}
 	*t = ticket{}
 }

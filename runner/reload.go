@@ -22,21 +22,21 @@ func (c *consumer) adopt(m keeper.SlotInfo, now time.Time) {
 	u.recall(m.Memo, now)
 	c.note(u)
 	c.replan = true
-	if m.PID == 0 && m.Exit == nil {
+	if e := m.Exit; e != nil { // it ended while no engine was there to see it
+		c.r.permits.adopt(&u.ticket)
+		c.step(u, now, slot.Adopt{Run: e.Run, Step: e.Step})
+		seen := *e
+		seen.Next = 0 // what became of that is in m
+		c.exited(u, seen, now)
+	}
+	if m.PID == 0 {
 		return
 	}
 	c.r.permits.adopt(&u.ticket)
-	step := m.Stopping
-	if m.Exit != nil {
-		step = m.Exit.Step // it ended while no engine was there to see it
-	}
 	// The keeper's moments are of the wall clock; deadlines count on the other.
-	c.step(u, now, slot.Adopt{Run: m.Run, PID: m.PID, Started: now.Add(m.StartedAt.Sub(now)), Step: step})
+	c.step(u, now, slot.Adopt{Run: m.Run, PID: m.PID, Started: now.Add(m.StartedAt.Sub(now)), Step: m.Stopping})
 	if u.state.Phase == slot.Draining {
 		u.state.Deadline = now.Add(m.Remaining) // for display: the keeper goes on counting
-	}
-	if m.Exit != nil {
-		c.exited(u, *m.Exit, now)
 	}
 }
 

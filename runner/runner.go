@@ -26,6 +26,7 @@ import (
 type Keeper interface {
 	Start(keeper.StartRequest) error
 	Stop(keeper.StopRequest) error
+	Again(keeper.AgainRequest) error
 	Ack(keeper.AckRequest) error
 	Drop(keeper.DropRequest) error
 	SetLog(keeper.LogRequest) error
@@ -167,7 +168,7 @@ func (r *Runner) Handle(m any) {
 		r.route(m.Slot, m)
 	case keeper.Exited:
 		if !r.route(m.Slot, m) {
-			r.strayGone(m.Slot, m.Run)
+			r.strayGone(m)
 		}
 	case keeper.SlotInfo:
 		if !r.route(m.Slot, m) {
@@ -212,7 +213,7 @@ func slotNumber(key string) (int, bool) {
 // the file changed while no engine was there to see it.
 func (r *Runner) stray(m keeper.SlotInfo) {
 	if m.PID == 0 {
-		r.strayGone(m.Slot, m.Run)
+		r.strayGone(keeper.Exited{Slot: m.Slot, Run: m.Run})
 		return
 	}
 	r.log.Warn("stopping what is no longer in the file", "slot", m.Slot, "pid", m.PID)
@@ -222,13 +223,13 @@ func (r *Runner) stray(m keeper.SlotInfo) {
 	}
 }
 
-func (r *Runner) strayGone(key string, run uint64) {
-	err := r.keeper.Ack(keeper.AckRequest{Slot: key, Run: run})
+func (r *Runner) strayGone(e keeper.Exited) {
+	err := r.keeper.Ack(keeper.AckRequest{Slot: e.Slot, Run: e.Run})
 	if err == nil {
-		err = r.keeper.Drop(keeper.DropRequest{Slot: key})
+		err = r.keeper.Drop(keeper.DropRequest{Slot: e.Slot})
 	}
 	if err != nil {
-		r.log.Error("forget a slot that is no longer in the file", "slot", key, "error", err)
+		r.log.Error("forget a slot that is no longer in the file", "slot", e.Slot, "error", err)
 	}
 }
 

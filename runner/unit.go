@@ -22,6 +22,7 @@ type unit struct {
 	unacked uint64            // run whose exit the keeper has not been told to forget; 0 = none
 	stopped string            // who stopped just this slot
 	exits   []slot.ExitRecord // newest last
+	ordered uint64            // run that the keeper has a standing order for; 0 = none
 	finger  string            // configuration that the running process was started with
 	spec    *keeper.Spec      // of the last start; nil: look again
 	plan    *blueprint        // that spec rests on

@@ -7,11 +7,11 @@
 // place. These are all the transitions there are, found by visiting every
 // reachable state with every event (go test ./slot -update):
 //
-//	waiting   -> checking, draining, halted, killing, running
+//	waiting   -> checking, draining, halted, killing, running, spawning
 //	checking  -> spawning, waiting
 //	spawning  -> halted, running, waiting
 //	running   -> draining, halted, killing, waiting
 //	draining  -> halted, killing, waiting
 //	killing   -> halted, waiting
-//	halted    -> draining, killing, running, waiting
+//	halted    -> draining, killing, running, spawning, waiting
 package slot

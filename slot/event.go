@@ -41,6 +41,10 @@ type (
 		PID int
 	}
 
+	// Succeeded says that the keeper is starting the next process by itself, as it
+	// had been told to. It is answered like Spawn, and the permit is taken.
+	Succeeded struct{ Run uint64 }
+
 	// SpawnFailed answers Spawn: nothing runs.
 	SpawnFailed struct {
 		Run    uint64
@@ -107,6 +111,7 @@ func (Opened) event()      {}
 func (Closed) event()      {}
 func (Spawned) event()     {}
 func (SpawnFailed) event() {}
+func (Succeeded) event()   {}
 func (Killed) event()      {}
 func (Exited) event()      {}
 func (Adopt) event()       {}

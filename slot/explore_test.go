@@ -81,6 +81,7 @@ func events(n node) []Event {
 		for _, step := range []string{"", "signal", "kill"} {
 			list = append(list, Adopt{Run: run, PID: 42, Started: base, Step: step})
 		}
+		list = append(list, Succeeded{Run: run})
 	}
 	return list
 }
@@ -131,6 +132,8 @@ func advance(p Policy, n node, ev Event, edges map[string]bool) (node, error) {
 		}
 	case Adopt:
 		w.child, w.permit = true, true
+	case Succeeded:
+		w.spawning, w.permit = true, true
 	}
 	if isStale(ev) && (s != n.s || eff != None) {
 		return n, fmt.Errorf("a stale %T changed something", ev)

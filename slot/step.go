@@ -51,7 +51,7 @@ func stale(s State, ev Event) bool {
 		return e.Run != s.Run || s.Phase != Draining
 	case Exited:
 		return e.Run != s.Run || !s.Phase.Alive()
-	case Adopt:
+	case Adopt, Succeeded:
 		return s.Phase != Waiting && s.Phase != Halted
 	}
 	return false
@@ -104,6 +104,9 @@ func due(s State, now time.Time) bool {
 func waiting(p Policy, s State, now time.Time, ev Event) (State, Effect) {
 	if e, ok := ev.(Adopt); ok {
 		return adopt(p, s, now, e)
+	}
+	if e, ok := ev.(Succeeded); ok {
+		return succeeded(s, now, e)
 	}
 	switch {
 	case s.Want == Down:
@@ -220,6 +223,9 @@ func halted(p Policy, s State, now time.Time, ev Event) (State, Effect) {
 	if e, ok := ev.(Adopt); ok {
 		return adopt(p, s, now, e)
 	}
+	if e, ok := ev.(Succeeded); ok {
+		return succeeded(s, now, e)
+	}
 	switch {
 	case s.Final:
 		return s, None
@@ -228,6 +234,13 @@ func halted(p Policy, s State, now time.Time, ev Event) (State, Effect) {
 		return s, None
 	}
 	return enter(s, Waiting, now, s.Wish), None
+}
+
+// succeeded follows a start that nobody here has asked for just now. If it is no
+// longer wanted it ends as soon as it runs.
+func succeeded(s State, now time.Time, e Succeeded) (State, Effect) {
+	s.Run, s.Final = e.Run, false
+	return enter(s, Spawning, now, s.Wish), None
 }
 
 // adopt takes over a process of an earlier engine, with the step of its stop.
