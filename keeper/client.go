@@ -20,6 +20,15 @@ const EngineFD = 3
 // the time, so this much means that something is broken.
 const maxPending = 64 << 20
 
+// corkSize is a few dozen requests: the keeper should begin with the first while
+// the last of a thousand are still being made.
+const corkSize = 8 << 10
+
+// maxRuns bounds the stops that are kept back, in bytes: some thousands of them.
+// The keeper should have all before the first process is signalled, as those that
+// are about to exit take the processor from whoever still makes requests.
+const maxRuns = 64 << 10
+
 // ErrGone means that the keeper has gone or has dropped the connection. The
 // engine is to exit: whoever comes next starts a new one.
 var ErrGone = errors.New("the keeper is gone")
@@ -37,6 +46,9 @@ type Client struct {
 	mu      sync.Mutex
 	pending []byte
 	writing bool                // the goroutine has taken what was pending
+	corks   int                 // see Cork
+	stop    StopRequest         // what the stops that are kept back have in common
+	runs    []byte              // their runs, not yet in pending
 	specs   map[string]sentSpec // by slot
 	lastEnv []string            // of the specification that was sent last
 	lastID  uint64
@@ -273,7 +285,23 @@ func checkMemo(slot string, memo []byte) error {
 func (c *Client) Again(r AgainRequest) error { return c.send(frameAgain, r) }
 
 // Stop begins the ladder of a run; one that has ended already is no error.
-func (c *Client) Stop(r StopRequest) error { return c.send(frameStop, r) }
+func (c *Client) Stop(r StopRequest) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.runs) > 0 && (c.stop.Now != r.Now || !c.stop.Stop.equal(&r.Stop)) {
+		if err := c.gather(); err != nil {
+			return err
+		}
+	}
+	c.stop = r
+	c.runs = appendRun(c.runs, r.Slot, r.Run)
+	if c.corks > 0 && len(c.runs) < maxRuns {
+		return c.broken
+	}
+	err := c.gather()
+	c.out()
+	return err
+}
 
 // Ack says that the exit of a run has been dealt with.
 func (c *Client) Ack(r AckRequest) error {
@@ -311,6 +339,29 @@ func (c *Client) send(t frameType, body any) error {
 
 // queue is called with mu held.
 func (c *Client) queue(t frameType, body any) error {
+	if err := c.gather(); err != nil {
+		return err
+	}
+	err := c.add(t, body)
+	if err == nil && (c.corks == 0 || len(c.pending) >= corkSize) {
+		c.out()
+	}
+	return err
+}
+
+// gather puts the stops that were kept back among what is pending. It is called
+// with mu held.
+func (c *Client) gather() error {
+	if len(c.runs) == 0 {
+		return nil
+	}
+	err := c.add(frameStop, &stops{c.stop.Stop, c.stop.Now, string(c.runs)})
+	c.runs = c.runs[:0]
+	return err
+}
+
+// add is called with mu held.
+func (c *Client) add(t frameType, body any) error {
 	if c.broken != nil {
 		return c.broken
 	}
@@ -320,10 +371,30 @@ func (c *Client) queue(t frameType, body any) error {
 		return ErrGone
 	}
 	var err error
-	if c.pending, err = appendFrame(c.pending, t, body); err != nil {
-		return err
+	c.pending, err = appendFrame(c.pending, t, body)
+	return err
+}
+
+// Cork keeps requests back until Uncork is called as often, or corkSize bytes of
+// them have come together: each write wakes the keeper.
+func (c *Client) Cork() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.corks++
+}
+
+// Uncork undoes one Cork.
+func (c *Client) Uncork() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.corks--; c.corks == 0 && c.broken == nil && c.gather() == nil {
+		c.out()
 	}
-	if !c.writing {
+}
+
+// out sends what is pending, or has it sent. It is called with mu held.
+func (c *Client) out() {
+	if !c.writing && len(c.pending) > 0 {
 		c.push()
 	}
 	if len(c.pending) > 0 {
@@ -332,7 +403,6 @@ func (c *Client) queue(t frameType, body any) error {
 		default:
 		}
 	}
-	return nil
 }
 
 // push writes what the socket takes at once. It is called with mu held, and

@@ -26,9 +26,15 @@ const (
 	readChunk  = 64 << 10
 	socketSize = 1 << 20 // bytes the kernel may hold for either side; it grants less without privileges
 
-	// maxBatch is how many requests are carried out before the loop looks at its
-	// children again: a thousand starts must not hold up an exit.
-	maxBatch = 16
+	// maxBatch bounds the requests that are carried out before the loop looks at its
+	// children again, a start counting startCost: a thousand of them must not hold
+	// up an exit.
+	maxBatch  = 512
+	startCost = 32
+
+	// lateTime is how long exits that were asked for are kept back at most, so that
+	// many are told at once.
+	lateTime = 20 * time.Millisecond
 
 	// queueBase and queueSlot bound what the engine has not read yet, in bytes:
 	// enough for two answers to List. An engine that lets more come together is
@@ -44,12 +50,13 @@ type engine struct {
 	conn int           // -1: none
 
 	in, out []byte
-	more    bool // in holds a whole frame
-	waiting bool // for the socket to take more of out
-	reload  bool // a Reload came before the engine said Hello
-	greeted bool // has said Hello
-	listed  bool // knows all slots: from here on it is told what happens
-	lists   int  // answers it is still to be given, see keeper.list
+	more    bool          // in holds a whole frame
+	waiting bool          // for the socket to take more of out
+	late    time.Duration // out has only what can wait, and until when; 0: it cannot
+	reload  bool          // a Reload came before the engine said Hello
+	greeted bool          // has said Hello
+	listed  bool          // knows all slots: from here on it is told what happens
+	lists   int           // answers it is still to be given, see keeper.list
 
 	count   int
 	upSince time.Duration
@@ -154,13 +161,16 @@ func (e *engine) receive() {
 	}
 }
 
-// handle carries out at most maxBatch requests and tells whether there are more.
+// handle carries out requests worth maxBatch and tells whether there are more.
 func (e *engine) handle() bool {
 	rest := e.in
 	e.more = false
-	for n := 0; len(rest) > 0; n++ {
+	for cost := 0; len(rest) > 0; cost++ {
 		t, body, after, ok, err := nextFrame(rest)
-		if ok && n == maxBatch {
+		if ok && t == frameStart {
+			cost += startCost - 1
+		}
+		if ok && cost > maxBatch {
 			e.more = true
 			break
 		}
@@ -191,6 +201,7 @@ func (e *engine) send(t frameType, body any) {
 	if e.conn < 0 || !e.greeted {
 		return
 	}
+	e.late = 0
 	var err error
 	if e.out, err = appendFrame(e.out, t, body); err != nil {
 		e.k.log.Error("frame not sent to the engine", "error", err)
@@ -206,6 +217,26 @@ func (e *engine) tell(t frameType, body any) {
 	if e.listed {
 		e.send(t, body)
 	}
+}
+
+// tellLater is tell for what the engine itself has asked for, and can wait: while
+// a fleet is being stopped, an engine that is woken for every exit takes the
+// processor from those that are still to exit.
+func (e *engine) tellLater(t frameType, body any) {
+	late := e.late
+	if len(e.out) == 0 {
+		late = proc.Boottime() + lateTime
+	}
+	e.tell(t, body)
+	if len(e.out) > 0 {
+		e.late = late
+	}
+}
+
+// canWait says whether nothing of what has come together is urgent, in a turn in
+// which the loop has had something to do.
+func (e *engine) canWait() bool {
+	return e.late != 0 && len(e.out) > 0 && !e.k.poll.idle && proc.Boottime() < e.late
 }
 
 func (e *engine) flush() {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"reflect"
 	"strings"
@@ -214,6 +215,24 @@ func TestClientRefusesStrangers(t *testing.T) {
 		}()
 		if _, _, err := Connect(ours); err == nil {
 			t.Errorf("%s: connected", name)
+		}
+	}
+}
+
+func TestRunsOfAStop(t *testing.T) {
+	lines := appendRun(appendRun(nil, "orders/0", 1), "a b/12", 1<<63)
+	var got []string
+	s := stops{Runs: string(lines)}
+	if err := s.each(func(slot string, run uint64) { got = append(got, fmt.Sprint(slot, "=", run)) }); err != nil {
+		t.Fatal(err)
+	}
+	if fmt.Sprint(got) != "[orders/0=1 a b/12=9223372036854775808]" {
+		t.Error(got)
+	}
+	for _, bad := range []string{"\n", "orders/0\n", "orders/0 -1\n", "orders/0 x", "7\n"} {
+		s := stops{Runs: bad}
+		if err := s.each(func(string, uint64) {}); !errors.Is(err, errFrame) {
+			t.Errorf("%q: %v", bad, err)
 		}
 	}
 }

@@ -39,9 +39,11 @@ const (
 	// before it sleeps. The answer is most often the start of a successor and
 	// comes within 100 µs, which is about what it takes to wake a sleeping core.
 	stayAwake = 200 * time.Microsecond
-	// followTime is how long, in milliseconds, the engine is left asleep for the
-	// start of a successor.
-	followTime = 1
+	// lullTime is how long, in milliseconds, the engine is left asleep for the
+	// start of a successor, or after the latest exit that it has asked for.
+	lullTime = 1
+	// maxReaped bounds what is reaped before what follows from it is done.
+	maxReaped = 4096
 	// spawnerFrom is the number of live processes from which a start goes through
 	// the spawner: below, handing it over costs more than the keeper's own table.
 	spawnerFrom = 64
@@ -65,6 +67,7 @@ type keeper struct {
 
 	starting  int           // of these, in the hands of the spawner
 	following int           // of these, by a standing order
+	reaped    []*run        // asked to end and just reaped, see run.exited
 	spawner   *proc.Spawner // nil: not possible here
 
 	pids  map[int]struct{}       // unreaped children that the loop waits for by pidfd
@@ -205,14 +208,20 @@ func (k *keeper) loop() error {
 	for !k.closing || k.engine.p != nil {
 		timeout := -1
 		switch {
-		case more || proc.Boottime() < k.awake:
+		case more || len(k.reaped) > 0 || proc.Boottime() < k.awake:
 			timeout = 0
-		case k.following > 0:
-			timeout = followTime
+		case k.following > 0 || k.engine.late != 0 && len(k.engine.out) > 0:
+			timeout = lullTime
 		}
 		before := k.following
 		if err := k.poll.poll(timeout); err != nil {
 			return err
+		}
+		if k.poll.idle || len(k.reaped) >= maxReaped {
+			for _, r := range k.reaped {
+				r.exited()
+			}
+			k.reaped = k.reaped[:0]
 		}
 		more = k.engine.handle()
 		if k.starting == 0 {
@@ -220,7 +229,7 @@ func (k *keeper) loop() error {
 		}
 		// Telling the engine wakes it, and it would take the processor that the
 		// successor is being started on.
-		if k.following <= before {
+		if k.following <= before && !k.engine.canWait() {
 			k.engine.flush()
 		}
 		k.endIfDone()

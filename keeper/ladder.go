@@ -44,15 +44,16 @@ func (r *run) begin(s Stop) {
 			r.slot.k.poll.at(r.signalAt)
 		}
 		r.slot.k.poll.at(end)
-		r.tell()
+		if r.exit != nil {
+			r.tell()
+		}
 	case r.step == StepSignal && end < r.deadline:
 		r.deadline = end
 		r.slot.k.poll.at(end)
-		r.tell()
 	}
 }
 
-// signal asks the process to end, and wakes it if it is stopped: a stopped
+// signal asks the process to end, and soon wakes it if it is stopped: a stopped
 // process takes no signal but SIGKILL.
 func (r *run) signal() {
 	r.signalled, r.signalAt = true, never
@@ -68,7 +69,21 @@ func (r *run) signal() {
 		to = r.p.SignalGroup
 	}
 	_ = to(sig) // one that is gone already will be seen
-	_ = to(syscall.SIGCONT)
+	r.wakeAt = proc.Boottime() + wakeTime
+	r.slot.k.poll.at(r.wakeAt)
+}
+
+// wake lets a process that is stopped take the signal. Most are gone by then and
+// need no second one.
+func (r *run) wake() {
+	r.wakeAt = never
+	switch {
+	case r.exit != nil:
+	case r.stopping.Scope == scopeGroup:
+		_ = r.p.SignalGroup(syscall.SIGCONT)
+	default:
+		_ = r.p.Signal(syscall.SIGCONT)
+	}
 }
 
 // kill ends everything, and again every few seconds: a process that does not
@@ -110,10 +125,13 @@ func (r *run) expire(now time.Duration) {
 	if r.signalAt <= now {
 		r.signal()
 	}
+	if r.wakeAt <= now {
+		r.wake()
+	}
 	if r.deadline <= now {
 		r.kill()
 	}
-	r.slot.k.poll.at(min(r.signalAt, r.deadline, r.drainBy))
+	r.slot.k.poll.at(min(r.signalAt, r.wakeAt, r.deadline, r.drainBy))
 }
 
 func (r *run) remaining(now time.Duration) time.Duration {

@@ -22,6 +22,7 @@ type source interface {
 type poller struct {
 	epfd   int
 	events [128]unix.EpollEvent
+	idle   bool // the latest look found nothing
 	by     map[int32]source
 
 	timerfd int
@@ -101,6 +102,7 @@ func (p *poller) poll(timeout int) error {
 	if err != nil && err != unix.EINTR {
 		return fmt.Errorf("wait for events: %w", err)
 	}
+	p.idle = n <= 0
 	for _, ev := range p.events[:max(n, 0)] {
 		if s, ok := p.by[ev.Fd]; ok {
 			s.ready(ev.Events)

@@ -202,8 +202,9 @@ type (
 		By   string `json:"by,omitempty"` // locked: who holds it, e.g. "pid 812 (php bin/console)"
 	}
 
-	// Stopping tells which step of the ladder has begun. It also comes unasked,
-	// with Leftovers, when a process has exited by itself and left others behind.
+	// Stopping tells of a step of the ladder that the engine has not just asked
+	// for: the kill, and, with Leftovers, the end of what a process that exited by
+	// itself has left behind.
 	Stopping struct {
 		Slot      string        `json:"slot"`
 		Run       uint64        `json:"run"`

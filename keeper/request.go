@@ -118,8 +118,12 @@ func (k *keeper) current(slot string, id uint64) *run {
 	return nil
 }
 
-func (k *keeper) stop(r StopRequest) error {
-	if run := k.current(r.Slot, r.Run); run != nil {
+func (k *keeper) stop(r stops) error {
+	return r.each(func(slot string, id uint64) {
+		run := k.current(slot, id)
+		if run == nil {
+			return
+		}
 		run.slot.again = nil
 		run.asked = run.asked || run.exit == nil // what has ended already ended by itself
 		if r.Now {
@@ -127,8 +131,7 @@ func (k *keeper) stop(r StopRequest) error {
 		} else {
 			run.begin(r.Stop)
 		}
-	}
-	return nil
+	})
 }
 
 func (k *keeper) ack(r AckRequest) error {

@@ -15,8 +15,9 @@ import (
 )
 
 const (
-	killAgain = 2 * time.Second // between two SIGKILLs of what does not die
-	drainTime = 2 * time.Second // how long the last output may take to be written
+	killAgain = 2 * time.Second       // between two SIGKILLs of what does not die
+	wakeTime  = 20 * time.Millisecond // between the stop signal and SIGCONT
+	drainTime = 2 * time.Second       // how long the last output may take to be written
 )
 
 // run is one process in a slot, its group, and the ladder that ends them. It is
@@ -34,6 +35,7 @@ type run struct {
 	asked     bool          // for a stop, or one had begun before the process exited
 	deadline  time.Duration // CLOCK_BOOTTIME: end of the grace, then of the wait for the next SIGKILL
 	signalled bool
+	wakeAt    time.Duration // when SIGCONT follows
 	signalAt  time.Duration // when the signal is sent though the stop command has not ended
 	command   *proc.Process // nil: none runs
 	killed    bool          // something has died of SIGKILL at the end of the ladder
@@ -70,7 +72,7 @@ func (r *run) begun(p *proc.Process, err error) {
 		k.following--
 	}
 	if err == nil {
-		if err = k.poll.add(p.PidFD(), unix.EPOLLIN, r); err != nil {
+		if err = k.poll.add(p.PidFD(), unix.EPOLLIN|unix.EPOLLONESHOT, r); err != nil {
 			k.discard(p)
 			err = fmt.Errorf("watch the process: %w", err)
 		}
@@ -106,16 +108,27 @@ func (r *run) ready(uint32) {
 	if r.exit != nil {
 		return
 	}
+	k := r.slot.k
 	exit, ok, err := r.p.Reap()
 	if !ok && err == nil {
+		_ = k.poll.change(r.p.PidFD(), unix.EPOLLIN|unix.EPOLLONESHOT) // it is in there
 		return
 	}
-	k := r.slot.k
 	r.exit, r.exitAt, r.ran = &exit, time.Now(), proc.Boottime()-r.p.Started
 	r.asked = r.asked || r.step != StepNone
 	r.killed = r.step == StepKill && exit.Signal == syscall.SIGKILL
 	delete(k.pids, r.p.PID)
-	k.poll.forget(r.p.PidFD())
+	k.poll.forget(r.p.PidFD()) // it is told once only
+	if r.asked {
+		k.reaped = append(k.reaped, r)
+	} else {
+		r.exited()
+	}
+}
+
+// exited follows the reaping, at once or, when a fleet is being stopped, as soon
+// as there is nothing else to reap.
+func (r *run) exited() {
 	r.p.Close()
 	if r.command == nil && r.p.Alone() {
 		r.over()
@@ -191,6 +204,7 @@ func (r *run) over() {
 	}
 	k := r.slot.k
 	r.drainBy, r.deadline, r.signalAt = proc.Boottime()+drainTime, never, never
+	r.wakeAt = never
 	if r.slot.stream == nil {
 		r.finish()
 		return
@@ -224,7 +238,11 @@ func (r *run) finish() {
 		Leftovers: r.leftovers, ExecError: e.ExecError,
 	}
 	s.exit.Next = s.successor(s.exit)
-	s.k.engine.tell(frameExited, s.exit)
+	if r.asked {
+		s.k.engine.tellLater(frameExited, s.exit)
+	} else {
+		s.k.engine.tell(frameExited, s.exit)
+	}
 	if next := s.exit.Next; next != 0 {
 		if err := s.start(next); err != nil {
 			s.startFailed(next, err)
@@ -234,7 +252,9 @@ func (r *run) finish() {
 		}
 		return
 	}
-	s.k.awake = proc.Boottime() + stayAwake
+	if !r.asked {
+		s.k.awake = proc.Boottime() + stayAwake
+	}
 	s.k.expectQuit()
 }
 

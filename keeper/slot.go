@@ -75,7 +75,7 @@ func (s *slot) start(id uint64) error {
 		s.fresh = false
 		s.stream.EndOfRun(func() {}) // nobody lives who would end the line in the file
 	}
-	r := &run{slot: s, id: id, spec: spec, lock: held, deadline: never, signalAt: never, drainBy: never}
+	r := &run{slot: s, id: id, spec: spec, lock: held, deadline: never, signalAt: never, wakeAt: never, drainBy: never}
 	p := s.process(r, "")
 	if held != nil {
 		p.Lock = held.FD()

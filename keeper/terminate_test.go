@@ -104,7 +104,7 @@ func TestTerminateTwiceIsNow(t *testing.T) {
 	get[Terminate](l)
 	l.ask(l.Terminating())
 	l.ask(l.Stop(stop(time.Hour)))
-	get[Stopping](l)
+	l.list() // it has been read
 	r.signal(syscall.SIGTERM)
 	if m := get[Terminate](l); !m.Now {
 		t.Errorf("%+v", m)

@@ -130,12 +130,17 @@ func (c *consumer) loop(ctx context.Context) {
 		}
 		batch = c.box.take(batch)
 		now := time.Now()
+		c.r.keeper.Cork()
 		for _, m := range batch {
 			c.handle(m, now)
 		}
 		next := c.settle(now)
-		if c.removed && c.empty() && c.r.forget(c) {
+		over := c.removed && c.empty() && c.r.forget(c)
+		if over {
 			c.bury()
+		}
+		c.r.keeper.Uncork()
+		if over {
 			return
 		}
 		if next.IsZero() {

@@ -170,6 +170,8 @@ func (k *fakeKeeper) Drop(r keeper.DropRequest) error {
 	return nil
 }
 
+func (k *fakeKeeper) Cork()                          {}
+func (k *fakeKeeper) Uncork()                        {}
 func (k *fakeKeeper) SetLog(keeper.LogRequest) error { return nil }
 
 func (k *fakeKeeper) List() error {

@@ -31,6 +31,8 @@ type Keeper interface {
 	Drop(keeper.DropRequest) error
 	SetLog(keeper.LogRequest) error
 	List() error
+	Cork()   // keep requests back …
+	Uncork() // … until here
 }
 
 // Options are what a Runner is made of.
