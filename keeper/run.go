@@ -30,6 +30,7 @@ type run struct {
 	lock *file.Lock    // while it is being started; nil: the slot has none
 	at   time.Time
 
+	output    int // while it is being started: the pipe, opened for it; 0: none
 	step      string
 	stopping  Stop          // the ladder under way
 	asked     bool          // for a stop, or one had begun before the process exited
@@ -268,7 +269,12 @@ func (r *run) endedBy() string {
 	return StepSignal
 }
 
+// unlock closes what was needed for the start only.
 func (r *run) unlock() {
+	if r.output > 0 {
+		unix.Close(r.output)
+		r.output = 0
+	}
 	if r.lock != nil {
 		_ = r.lock.Release() // closing a lock file has nothing to lose
 		r.lock = nil
@@ -279,8 +285,16 @@ func (r *run) unlock() {
 func (r *run) launchCommand() {
 	k := r.slot.k
 	spec := r.slot.process(r, strconv.Itoa(r.p.PID))
-	spec.Path, spec.Argv = r.stopping.Command[0], r.stopping.Command
-	p, err := proc.Start(spec)
+	var p *proc.Process
+	out, err := r.slot.output()
+	if err == nil {
+		spec.Output = out
+		spec.Path, spec.Argv = r.stopping.Command[0], r.stopping.Command
+		p, err = proc.Start(spec)
+	}
+	if out > 0 {
+		unix.Close(out)
+	}
 	if err == nil {
 		if err = k.poll.add(p.PidFD(), unix.EPOLLIN, (*stopCommand)(r)); err != nil {
 			k.discard(p)

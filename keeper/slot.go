@@ -80,6 +80,11 @@ func (s *slot) start(id uint64) error {
 	if held != nil {
 		p.Lock = held.FD()
 	}
+	if p.Output, err = s.output(); err != nil {
+		r.unlock()
+		return err
+	}
+	r.output = p.Output
 	s.run = r
 	s.k.live++
 	if s.k.spawner == nil || s.k.live < spawnerFrom || p.NeedsHelper() {
@@ -124,12 +129,21 @@ func (s *slot) process(r *run, pid string) *proc.Spec {
 	}
 	p.OOM = s.k.oom
 	p.Stdin, p.Stdout, p.Stderr = s.k.null, s.k.null, s.k.null
-	if s.stream != nil {
-		// For reading too, so that a write does not fail for want of a reader when
-		// the keeper dies. By number, as that is the pipe whatever is at its path.
-		p.Output = "/proc/self/fd/" + strconv.Itoa(s.fifoFD)
-	}
 	return &p
+}
+
+// output opens the slot's pipe for its process; 0: there is none. For reading too,
+// so that a write does not fail for want of a reader when the keeper dies. By
+// number, as that is the pipe whatever is at its path.
+func (s *slot) output() (int, error) {
+	if s.stream == nil {
+		return 0, nil
+	}
+	fd, err := unix.Open("/proc/self/fd/"+strconv.Itoa(s.fifoFD), unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return 0, fmt.Errorf("open pipe %s: %w", s.fifo, err)
+	}
+	return fd, nil
 }
 
 // lock takes the slot's lock. A process that an earlier keeper left in the slot

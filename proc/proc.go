@@ -39,10 +39,10 @@ type Spec struct {
 	Stdin  int      // descriptors of the caller
 	Stdout int
 	Stderr int
-	Output string // opened for reading and writing in place of Stdout and Stderr; "" = not
-	Extra  int    // becomes descriptor 3; 0 = none
-	Lock   int    // stays open in the process, under some number from 10 on; 0 = none
-	OOM    *OOM   // nil = the process inherits the caller's oom_score_adj
+	Output int  // in place of Stdout and Stderr, and also through a Spawner that was made before it; 0 = none
+	Extra  int  // becomes descriptor 3; 0 = none
+	Lock   int  // stays open in the process, under some number from 10 on; 0 = none
+	OOM    *OOM // nil = the process inherits the caller's oom_score_adj
 
 	// Go's fork cannot set these: the process is started through the exec
 	// helper when one of them is not nil, which costs about a millisecond. Extra
@@ -110,13 +110,8 @@ func Start(s *Spec) (*Process, error) {
 	if s.Extra > 0 {
 		attr.Files = fds[:]
 	}
-	if s.Output != "" {
-		out, err := unix.Open(s.Output, unix.O_RDWR|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return nil, &StartError{Kind: Host, Op: "open the output " + s.Output, Err: err}
-		}
-		defer unix.Close(out)
-		fds[1], fds[2] = uintptr(out), uintptr(out)
+	if s.Output > 0 {
+		fds[1], fds[2] = uintptr(s.Output), uintptr(s.Output)
 	}
 	if s.NeedsHelper() {
 		r, w, err := statusPipe()

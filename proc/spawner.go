@@ -140,17 +140,19 @@ func (s *Spawner) Start(spec *Spec, done func(*Process, error)) {
 }
 
 func (s *Spawner) start(spec *Spec) (*Process, error) {
-	if spec.Lock > 0 {
-		fd, err := unix.PidfdGetfd(s.self, spec.Lock, 0)
-		if err != nil {
-			return nil, &StartError{Kind: Host, Op: "take over the slot lock", Err: err}
+	own := *spec
+	for _, fd := range []*int{&own.Lock, &own.Output} {
+		if *fd <= 0 {
+			continue
 		}
-		defer unix.Close(fd)
-		own := *spec
-		own.Lock = fd
-		spec = &own
+		here, err := unix.PidfdGetfd(s.self, *fd, 0)
+		if err != nil {
+			return nil, &StartError{Kind: Host, Op: "take over lock and output of the slot", Err: err}
+		}
+		defer unix.Close(here)
+		*fd = here
 	}
-	p, err := Start(spec)
+	p, err := Start(&own)
 	if err == nil {
 		p.Close() // the descriptor is in the wrong table
 	}

@@ -58,7 +58,7 @@ func TestSpawner(t *testing.T) {
 		return r.p, r.err
 	}
 	sp := sh("echo hello; exec sleep 1000")
-	sp.Lock, sp.Output = lock, fmt.Sprintf("/proc/self/fd/%d", fifo)
+	sp.Lock, sp.Output = lock, fifo
 	p, err := run(sp)
 	if err != nil {
 		t.Fatal(err)
