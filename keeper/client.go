@@ -284,6 +284,14 @@ func checkMemo(slot string, memo []byte) error {
 // Again gives or withdraws the standing order of a run.
 func (c *Client) Again(r AgainRequest) error { return c.send(frameAgain, r) }
 
+// Adopt says what a process of an earlier keeper is.
+func (c *Client) Adopt(r AdoptRequest) error {
+	if err := checkMemo(r.Slot, r.Memo); err != nil {
+		return err
+	}
+	return c.send(frameAdopt, r)
+}
+
 // Stop begins the ladder of a run; one that has ended already is no error.
 func (c *Client) Stop(r StopRequest) error {
 	c.mu.Lock()

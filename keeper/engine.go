@@ -317,7 +317,7 @@ func (x *engineExit) ready(uint32) {
 			break
 		}
 	}
-	exit, ok, err := e.p.Reap()
+	exit, ok, err := e.p.Reap(true)
 	if !ok && err == nil {
 		return
 	}

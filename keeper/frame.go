@@ -25,6 +25,7 @@ const (
 	frameQuit        frameType = 8
 	frameTerminating frameType = 9
 	frameAgain       frameType = 10
+	frameAdopt       frameType = 11
 
 	frameSlot        frameType = 65
 	frameListEnd     frameType = 66

@@ -70,9 +70,8 @@ type keeper struct {
 	reaped    []*run        // asked to end and just reaped, see run.exited
 	spawner   *proc.Spawner // nil: not possible here
 
-	pids  map[int]struct{}       // unreaped children that the loop waits for by pidfd
-	last  *Spec                  // the specification that came last, see Spec.share
-	left  map[string]pidfile.Run // processes of an earlier keeper, by slot
+	pids  map[int]struct{} // unreaped children that the loop waits for by pidfd
+	last  *Spec            // the specification that came last, see Spec.share
 	null  int
 	oom   *proc.OOM // nil: the keeper is not protected
 	since time.Time // the keeper's start
@@ -179,14 +178,10 @@ func open(opt Options) (*keeper, error) {
 	if err != nil {
 		return nil, errors.Join(err, unix.Close(k.null))
 	}
-	k.left = map[string]pidfile.Run{}
 	if k.spawner, err = proc.NewSpawner(); err != nil {
 		k.noSpawner(err)
 	}
-	for _, r := range left {
-		k.left[r.Slot] = r
-		k.log.Warn("process of an earlier daemon lives on; its slot stays locked until it ends", "slot", r.Slot, "pid", r.PID)
-	}
+	k.takeOverFrom(left)
 	return k, nil
 }
 

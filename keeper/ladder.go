@@ -122,6 +122,9 @@ func (r *run) expire(now time.Duration) {
 		r.finish()
 		return
 	}
+	if r.lookAt <= now {
+		r.look(now)
+	}
 	if r.signalAt <= now {
 		r.signal()
 	}
@@ -131,7 +134,7 @@ func (r *run) expire(now time.Duration) {
 	if r.deadline <= now {
 		r.kill()
 	}
-	r.slot.k.poll.at(min(r.signalAt, r.wakeAt, r.deadline, r.drainBy))
+	r.slot.k.poll.at(min(r.signalAt, r.wakeAt, r.deadline, r.drainBy, r.lookAt))
 }
 
 func (r *run) remaining(now time.Duration) time.Duration {

@@ -39,6 +39,7 @@ type Spec struct {
 	FIFO   string   `json:"fifo"`             // output of the slot; "" = /dev/null
 	Log    Log      `json:"log"`
 	Stop   Stop     `json:"stop"`
+	Tag    string   `json:"tag"` // names what the process is made from, for SlotInfo; up to 64 bytes without white space
 }
 
 // Cred is who the process runs as.
@@ -116,6 +117,15 @@ type (
 		Again *Again `json:"again,omitempty"`
 	}
 
+	// AdoptRequest says what a process is that an earlier keeper has started: how
+	// to stop it and where its output goes. It is ignored when it has ended.
+	AdoptRequest struct {
+		Slot string `json:"slot"`
+		Run  uint64 `json:"run"`
+		Spec Spec   `json:"spec"`
+		Memo []byte `json:"memo,omitempty"`
+	}
+
 	// StopRequest begins the ladder. A second one for the same run never
 	// lengthens or restarts the grace; Now goes to SIGKILL at once.
 	StopRequest struct {
@@ -173,6 +183,8 @@ type (
 		StartedAt time.Time     `json:"started_at"`
 		Stopping  string        `json:"stopping"`       // step of the ladder under way
 		Remaining time.Duration `json:"remaining"`      // of the grace
+		Adopted   bool          `json:"adopted"`        // an earlier keeper has started it, or its output waits: AdoptRequest is to follow
+		Tag       string        `json:"tag,omitempty"`  // Spec.Tag of what runs
 		Leftovers int           `json:"leftovers"`      // the process is gone, and so many of its group still hold the slot
 		Exit      *Exited       `json:"exit,omitempty"` // not acknowledged yet
 		Memo      []byte        `json:"memo,omitempty"`

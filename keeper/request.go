@@ -28,6 +28,8 @@ func (k *keeper) request(t frameType, body []byte) error {
 		return with(body, k.ack)
 	case frameAgain:
 		return with(body, k.again)
+	case frameAdopt:
+		return with(body, k.adopted)
 	case frameDrop:
 		return with(body, k.drop)
 	case frameLog:
@@ -70,11 +72,7 @@ func (k *keeper) hello(h Hello) error {
 // start answers with Started or StartFailed. The specification is kept whatever
 // the answer, as the engine will refer to it.
 func (k *keeper) start(f start) error {
-	s := k.slots[f.Slot]
-	if s == nil {
-		s = &slot{k: k, name: f.Slot}
-		k.slots[f.Slot] = s
-	}
+	s := k.slotOf(f.Slot)
 	switch {
 	case f.SameEnv && k.last == nil:
 		return fmt.Errorf("%w: %s refers to an environment that was never sent", errFrame, f.Slot)

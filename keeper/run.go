@@ -40,8 +40,12 @@ type run struct {
 	signalAt  time.Duration // when the signal is sent though the stop command has not ended
 	command   *proc.Process // nil: none runs
 	killed    bool          // something has died of SIGKILL at the end of the ladder
-	follows   bool          // it is being started by a standing order
-	early     *Stop         // asked for while the process was being started
+	adopted   bool          // started by an earlier keeper
+	lookAt    time.Duration // when the status of an adopted process is looked for again
+	giveUp    time.Duration // when it is taken for unknown
+
+	follows   bool  // it is being started by a standing order
+	early     *Stop // asked for while the process was being started
 	earlyKill bool
 
 	exit      *proc.Exit // nil: the process runs
@@ -58,6 +62,13 @@ const (
 	waiting = 1
 	drained = 2
 )
+
+func newRun(s *slot, id uint64, spec *Spec) *run {
+	return &run{
+		slot: s, id: id, spec: spec,
+		deadline: never, signalAt: never, wakeAt: never, drainBy: never, lookAt: never, giveUp: never,
+	}
+}
 
 // member is a process of the group that outlived its leader.
 type member struct {
@@ -91,7 +102,10 @@ func (r *run) begun(p *proc.Process, err error) {
 	}
 	r.p, r.at = p, time.Now()
 	k.pids[p.PID] = struct{}{}
-	err = k.runs.Put(pidfile.Run{Slot: s.name, Run: r.id, PID: p.PID, Began: p.Began, Started: p.Started})
+	err = k.runs.Put(pidfile.Run{
+		Slot: s.name, Run: r.id, PID: p.PID, Began: p.Began, Started: p.Started,
+		Signal: r.spec.Stop.Signal, Grace: max(r.spec.Stop.Grace, 0), Group: r.spec.Stop.Scope == scopeGroup, Tag: r.spec.Tag,
+	})
 	if err != nil { // the disk is full: the lock guards the slot all the same
 		k.log.Warn("run not recorded; a later daemon may not know its process", "slot", s.name, "error", err)
 	}
@@ -110,7 +124,11 @@ func (r *run) ready(uint32) {
 		return
 	}
 	k := r.slot.k
-	exit, ok, err := r.p.Reap()
+	if r.adopted {
+		r.look(proc.Boottime())
+		return
+	}
+	exit, ok, err := r.p.Reap(true)
 	if !ok && err == nil {
 		_ = k.poll.change(r.p.PidFD(), unix.EPOLLIN|unix.EPOLLONESHOT) // it is in there
 		return
@@ -316,7 +334,7 @@ func (c *stopCommand) ready(uint32) {
 	if r.command == nil {
 		return
 	}
-	exit, ok, err := r.command.Reap()
+	exit, ok, err := r.command.Reap(true)
 	if !ok && err == nil {
 		return
 	}

@@ -34,6 +34,7 @@ type slot struct {
 	fifo   string
 	fresh  bool // no process of this keeper has written to it yet
 	fifoFD int  // the stream's, to open the same pipe again by
+	hold   int  // the pipe of an adopted process while nobody reads it; 0: none
 	owner  int  // user who has the pipe
 	log    Log
 }
@@ -49,10 +50,11 @@ func (s *slot) remember(memo []byte) error {
 }
 
 func (s *slot) info(now time.Duration) SlotInfo {
-	i := SlotInfo{Slot: s.name, Memo: s.memo, Exit: s.exit, Log: logState(s.stream)}
+	i := SlotInfo{Slot: s.name, Memo: s.memo, Exit: s.exit, Log: logState(s.stream), Adopted: s.hold > 0}
 	if r := s.run; r != nil {
 		i.Run, i.PID, i.StartedAt = r.id, r.p.PID, r.at // r.p is set: list waits for it
 		i.Stopping, i.Remaining, i.Leftovers = r.step, r.remaining(now), len(r.members)
+		i.Adopted, i.Tag = i.Adopted || r.adopted, r.spec.Tag
 	} else if s.exit != nil {
 		i.Run = s.exit.Run
 	}
@@ -75,7 +77,8 @@ func (s *slot) start(id uint64) error {
 		s.fresh = false
 		s.stream.EndOfRun(func() {}) // nobody lives who would end the line in the file
 	}
-	r := &run{slot: s, id: id, spec: spec, lock: held, deadline: never, signalAt: never, wakeAt: never, drainBy: never}
+	r := newRun(s, id, spec)
+	r.lock = held
 	p := s.process(r, "")
 	if held != nil {
 		p.Lock = held.FD()
@@ -146,15 +149,8 @@ func (s *slot) output() (int, error) {
 	return fd, nil
 }
 
-// lock takes the slot's lock. A process that an earlier keeper left in the slot
-// counts as its holder even if it closed the descriptor that says so.
+// lock takes the slot's lock.
 func (s *slot) lock(spec *Spec) (*file.Lock, error) {
-	if left, ok := s.k.left[s.name]; ok {
-		if left.Alive() {
-			return nil, &lock.HeldError{Name: s.name, By: fmt.Sprintf("pid %d, started by an earlier daemon", left.PID)}
-		}
-		delete(s.k.left, s.name)
-	}
 	if spec.Lock == "" {
 		return nil, nil
 	}
@@ -207,6 +203,7 @@ func (s *slot) detach() {
 }
 
 func (s *slot) drop() {
+	s.letGo()
 	if fifo := s.fifo; fifo != "" {
 		s.detach()
 		_ = os.Remove(fifo) // one that stays does no harm

@@ -8,7 +8,7 @@ import (
 
 // Equal says whether two specifications start the same process the same way.
 func (s *Spec) Equal(o *Spec) bool {
-	return s.Path == o.Path && s.Dir == o.Dir && s.Lock == o.Lock && s.FIFO == o.FIFO && s.Log == o.Log &&
+	return s.Path == o.Path && s.Dir == o.Dir && s.Lock == o.Lock && s.FIFO == o.FIFO && s.Tag == o.Tag && s.Log == o.Log &&
 		slices.Equal(s.Argv, o.Argv) && sameStrings(s.Env, o.Env) && slices.Equal(s.Own, o.Own) &&
 		s.Cred.equal(o.Cred) &&
 		same(s.Umask, o.Umask) && same(s.NoFile, o.NoFile) && same(s.Nice, o.Nice) &&

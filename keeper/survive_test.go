@@ -11,53 +11,6 @@ import (
 	"time"
 )
 
-// The keeper dies as hard as can be: its consumers live, hold their slots, can
-// still print, and a second copy of none is started.
-func TestConsumersOutliveTheKeeper(t *testing.T) {
-	t.Parallel()
-	r := newRig(t)
-	l, _ := r.connect()
-	holds := l.start("holds/0", 1, r.consumer("holds/0"))
-	closes := l.start("closes/0", 1, r.consumer("closes/0", "close-fds"))
-	gone := l.start("gone/0", 1, r.consumer("gone/0"))
-	t.Cleanup(func() { // they are nobody's children now
-		for _, s := range []Started{holds, closes, gone} {
-			syscall.Kill(s.PID, syscall.SIGKILL)
-		}
-	})
-	for _, s := range []string{"holds/0", "closes/0", "gone/0"} {
-		r.says(s, "ready")
-	}
-	r.cmd.Process.Kill()
-	<-r.exited
-	l.waitGone()
-	l.ctl.Close()
-	syscall.Kill(gone.PID, syscall.SIGKILL)
-	eventually(t, "the third process is gone", func() bool { return !alive(gone.PID) })
-
-	r.startKeeper()
-	l, slots := r.connect()
-	if len(slots) != 0 {
-		t.Errorf("%+v", slots)
-	}
-	for _, st := range []Started{holds, closes} {
-		l.ask(l.Start(StartRequest{Slot: st.Slot, Run: 2, Spec: r.consumer(st.Slot)}))
-		f := get[StartFailed](l)
-		if f.Kind != KindLocked || !strings.Contains(f.By, fmt.Sprintf("pid %d", st.PID)) {
-			t.Errorf("%+v", f)
-		}
-		if !alive(st.PID) {
-			t.Errorf("%s is gone", st.Slot)
-		}
-	}
-	l.start("gone/0", 2, r.consumer("gone/0"))
-	for _, st := range []Started{holds, closes} {
-		syscall.Kill(st.PID, syscall.SIGKILL)
-		eventually(t, "the survivor is gone", func() bool { return !alive(st.PID) })
-		l.start(st.Slot, 3, r.consumer(st.Slot))
-	}
-}
-
 // A log that nobody reads any more must not end the keeper.
 func TestBrokenStderr(t *testing.T) {
 	t.Parallel()

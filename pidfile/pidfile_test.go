@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -25,7 +26,9 @@ func TestMain(m *testing.M) {
 		switch {
 		case err == nil:
 			fmt.Println("won", os.Getpid())
-			select {} // until the test kills it
+			end := make(chan os.Signal, 1) // select{} would be taken for a deadlock
+			signal.Notify(end, unix.SIGTERM)
+			<-end
 		case errors.As(err, &held):
 			fmt.Println("held", held.PID)
 			os.Exit(75)
@@ -153,19 +156,13 @@ func TestRunsOutliveTheirWriter(t *testing.T) {
 	if err != nil || len(left) != 0 {
 		t.Fatal(left, err)
 	}
-	gone := exec.Command("true")
-	if err := gone.Run(); err != nil {
-		t.Fatal(err)
-	}
 	alive := self("orders/0", 1)
-	reused := self("orders/1", 2) // our number, long before us
-	reused.Started = reused.Began
-	dead := self("orders/2", 3)
-	dead.PID = gone.Process.Pid
+	full := self(strings.Repeat("x", maxSlot), 1<<62)
+	full.Signal, full.Grace, full.Group, full.Tag = 64, 1<<62, true, strings.Repeat("y", maxTag)
 	dropped := self("orders/3", 4)
 	torn := self("orders/4", 5)
 	long := self(strings.Repeat("x", maxSlot+1), 1)
-	for _, run := range []Run{alive, reused, dead, dropped, torn} {
+	for _, run := range []Run{alive, full, dropped, torn} {
 		if err := r.Put(run); err != nil {
 			t.Fatal(err)
 		}
@@ -179,13 +176,14 @@ func TestRunsOutliveTheirWriter(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.Forget("orders/3")
-	if err := r.Put(self("mail/0", 9)); err != nil { // in the line that became free
+	other := self("mail/0", 9)
+	if err := r.Put(other); err != nil { // in the line that became free
 		t.Fatal(err)
 	}
-	if _, err := r.f.WriteAt([]byte("xx"), 5*lineLen+3); err != nil {
+	if _, err := r.f.WriteAt([]byte("xx"), 4*lineLen+3); err != nil {
 		t.Fatal(err)
 	}
-	if st, _ := r.f.Stat(); st.Size() != 6*lineLen {
+	if st, _ := r.f.Stat(); st.Size() != 5*lineLen {
 		t.Errorf("%d bytes", st.Size())
 	}
 	for range 2 { // the second finds what the first kept
@@ -193,11 +191,11 @@ func TestRunsOutliveTheirWriter(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		byName := map[string]uint64{}
+		byName := map[string]Run{}
 		for _, run := range left {
-			byName[run.Slot] = run.Run
+			byName[run.Slot] = run
 		}
-		if d := cmp.Diff(map[string]uint64{"orders/0": 7, "mail/0": 9}, byName); d != "" {
+		if d := cmp.Diff(map[string]Run{"orders/0": again, full.Slot: full, "mail/0": other}, byName); d != "" {
 			t.Error(d)
 		}
 		if err := r.Close(); err != nil {

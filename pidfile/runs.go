@@ -22,6 +22,12 @@ type Run struct {
 	PID     int
 	Began   time.Duration // CLOCK_BOOTTIME just before the fork and
 	Started time.Duration // just after it
+
+	// What the next daemon has to know before it has read anything else.
+	Signal int           // of the graceful stop
+	Grace  time.Duration // until SIGKILL
+	Group  bool          // the signal is for the whole group
+	Tag    string        // the engine's, without white space, up to maxTag bytes: what the process was started from
 }
 
 // Runs is the record of what runs: one file with a line of fixed length for
@@ -38,13 +44,14 @@ type Runs struct {
 
 const (
 	runsName = "runs/table"
-	lineLen  = 256
+	lineLen  = 384
 	maxSlot  = 160 // bytes; 128 of a consumer's name, a slash, a number
+	maxTag   = 64
 )
 
 // OpenRuns opens the record in a state directory that the caller owns. It returns
-// what another daemon left there, of this boot and still alive, and keeps those
-// lines until Put.
+// what another daemon of this boot left there, alive or not, and keeps those
+// lines until Put or Forget.
 func OpenRuns(dir string) (*Runs, []Run, error) {
 	path := filepath.Join(dir, runsName)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
@@ -88,7 +95,7 @@ func survivors(path string, head []byte) ([]Run, error) {
 	}
 	var left []Run
 	for old = old[lineLen:]; len(old) >= lineLen; old = old[lineLen:] {
-		if run, ok := parse(old[:lineLen]); ok && run.Alive() {
+		if run, ok := parse(old[:lineLen]); ok {
 			left = append(left, run)
 		}
 	}
@@ -112,9 +119,14 @@ func (r *Runs) Put(run Run) error {
 	}
 	var b [lineLen]byte
 	s := append(b[:0], run.Slot...)
-	for _, n := range [...]uint64{run.Run, uint64(run.PID), uint64(run.Began), uint64(run.Started)} {
+	group := uint64(0)
+	if run.Group {
+		group = 1
+	}
+	for _, n := range [...]uint64{run.Run, uint64(run.PID), uint64(run.Began), uint64(run.Started), uint64(run.Signal), uint64(run.Grace), group} {
 		s = strconv.AppendUint(append(s, ' '), n, 10)
 	}
+	s = append(append(s, ' ', '.'), run.Tag[:min(len(run.Tag), maxTag)]...) // the dot stands for an empty one
 	s = strconv.AppendUint(append(s, ' '), uint64(crc32.ChecksumIEEE(s)), 16)
 	b = line(s)
 	if _, err := r.f.WriteAt(b[:], i*lineLen); err != nil {
@@ -151,30 +163,17 @@ func parse(b []byte) (Run, bool) {
 	}
 	sum, err := strconv.ParseUint(string(b[i+1:]), 16, 32)
 	f := bytes.Fields(b[:i])
-	if err != nil || uint32(sum) != crc32.ChecksumIEEE(b[:i]) || len(f) != 5 {
+	if err != nil || uint32(sum) != crc32.ChecksumIEEE(b[:i]) || len(f) != 9 {
 		return Run{}, false
 	}
-	var n [4]uint64
+	var n [7]uint64
 	for k := range n {
 		if n[k], err = strconv.ParseUint(string(f[k+1]), 10, 63); err != nil {
 			return Run{}, false
 		}
 	}
-	return Run{string(f[0]), n[0], int(n[1]), time.Duration(n[2]), time.Duration(n[3])}, true
-}
-
-// Alive says whether the process of the run is still there, and is the same.
-func (r *Run) Alive() bool {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", r.PID))
-	if err != nil {
-		return false
-	}
-	f := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
-	const state, start = 3 - 3, 22 - 3 // fields of proc(5), counted behind the name
-	if len(f) <= start || f[state][0] == 'Z' || f[state][0] == 'X' {
-		return false
-	}
-	ticks, err := strconv.ParseInt(string(f[start]), 10, 64)
-	at := time.Duration(ticks) * (time.Second / 100) // USER_HZ, rounded down
-	return err == nil && at+time.Second/100 >= r.Began && at <= r.Started
+	return Run{
+		Slot: string(f[0]), Run: n[0], PID: int(n[1]), Began: time.Duration(n[2]), Started: time.Duration(n[3]),
+		Signal: int(n[4]), Grace: time.Duration(n[5]), Group: n[6] == 1, Tag: string(f[8][1:]),
+	}, true
 }

@@ -65,9 +65,10 @@ type Process struct {
 	Began   time.Duration // CLOCK_BOOTTIME just before the fork and
 	Started time.Duration // just after it: what /proc says of its start lies between
 
-	pidfd  int
-	status int // read end of the exec helper's error pipe, -1 = none
-	reaped bool
+	pidfd   int
+	status  int // read end of the exec helper's error pipe, -1 = none
+	reaped  bool
+	adopted bool // not the caller's child
 }
 
 // Exit is how a process ended.
@@ -178,17 +179,25 @@ func (p *Process) Signal(sig syscall.Signal) error {
 // a pidfd, and only an unreaped leader keeps that number from being given away:
 // after Reap the answer is syscall.ESRCH.
 func (p *Process) SignalGroup(sig syscall.Signal) error {
-	if p.reaped {
+	switch {
+	case p.reaped:
 		return syscall.ESRCH
+	case p.adopted:
+		return p.signalAdopted(sig)
 	}
 	return syscall.Kill(-p.PID, sig)
 }
 
 // Reap takes the exit status if there is one and says so; it never waits.
-// syscall.ECHILD means that somebody else took it.
-func (p *Process) Reap() (Exit, bool, error) {
+// syscall.ECHILD means that somebody else took it. Of an adopted process
+// syscall.EAGAIN says that it has exited and its status may be seen a moment
+// later; with last it is given up: Code is -1 and Signal 0 then.
+func (p *Process) Reap(last bool) (Exit, bool, error) {
 	var ru unix.Rusage
 	code, status, ok, err := waitid(unix.P_PIDFD, p.pidfd, unix.WEXITED|unix.WNOHANG, &ru)
+	if p.adopted && err == unix.ECHILD {
+		return p.reapAdopted(last)
+	}
 	if err != nil || !ok {
 		return Exit{Code: -1}, false, err
 	}

@@ -61,7 +61,7 @@ func reap(t testing.TB, p *Process) Exit {
 	fds := []unix.PollFd{{Fd: int32(p.PidFD()), Events: unix.POLLIN}}
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
 		if n, _ := unix.Poll(fds, 1000); n > 0 {
-			e, ok, err := p.Reap()
+			e, ok, err := p.Reap(true)
 			if !ok || err != nil {
 				t.Fatal("not reaped: ", err)
 			}
@@ -92,7 +92,7 @@ func TestExit(t *testing.T) {
 		"exec /bin/true": {},
 	} {
 		p := start(t, sh(script))
-		if _, ok, err := p.Reap(); ok && err != nil {
+		if _, ok, err := p.Reap(true); ok && err != nil {
 			t.Error(err)
 		}
 		if p.reaped { // it was quicker than we

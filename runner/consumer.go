@@ -41,6 +41,7 @@ type consumer struct {
 	result   plan.Result
 	observed plan.Observed
 	replan   bool
+	drift    bool // something was adopted that another configuration has made
 	work     work
 	plan     *blueprint // of the latest start
 	print    string     // fingerprint of cfg; "" = not computed yet
@@ -203,6 +204,10 @@ func (c *consumer) with(key string, f func(*unit)) {
 func (c *consumer) settle(now time.Time) time.Time {
 	if c.replan || !c.result.Next.IsZero() && !now.Before(c.result.Next) {
 		c.decide(now)
+	}
+	if c.drift {
+		c.drift = false
+		c.renew()
 	}
 	at := now.Sub(epoch)
 	next := never

@@ -20,8 +20,9 @@ func (c *consumer) spawn(u *unit, now time.Time) {
 			c.step(u, now, slot.SpawnFailed{Run: u.state.Run, Kind: slot.FailExec, Reason: err.Error()})
 			return
 		}
-		c.plan, u.plan, u.spec = base, base, &spec
 		u.finger = c.finger()
+		spec.Tag = u.finger
+		c.plan, u.plan, u.spec = base, base, &spec
 	}
 	u.usage, u.unacked = usage{}, 0
 	err := c.r.keeper.Start(keeper.StartRequest{Slot: u.key, Run: u.state.Run, Spec: *u.spec, Memo: u.memo(), Again: c.standing(u)})

@@ -30,13 +30,15 @@ func TestMain(m *testing.M) {
 // the real one is: two processes in a slot, or a start of what was not
 // acknowledged, fail the test.
 type fakeKeeper struct {
-	t    *testing.T
-	mu   sync.Mutex
-	hand func(any)
-	live map[string]*fakeChild
-	held map[string]keeper.Exited // exits not acknowledged
-	memo map[string][]byte
-	pid  int
+	t       *testing.T
+	mu      sync.Mutex
+	hand    func(any)
+	out     []any // to be told
+	telling bool
+	live    map[string]*fakeChild
+	held    map[string]keeper.Exited // exits not acknowledged
+	memo    map[string][]byte
+	pid     int
 
 	starts   []string    // slots, in order
 	at       []time.Time // of the starts
@@ -51,6 +53,10 @@ type fakeChild struct {
 	run      uint64
 	again    *keeper.Again
 	argv     string // last argument
+	tag      string
+	spec     *keeper.Spec
+	adopted  bool
+	known    bool // the engine has said what it is
 	pid      int
 	started  time.Time
 	stopping string
@@ -64,15 +70,34 @@ func newFakeKeeper(t *testing.T) *fakeKeeper {
 	}
 }
 
-func (k *fakeKeeper) tell(m any) {
-	if k.hand != nil {
-		k.hand(m)
+// tell is called with mu held; unlock delivers.
+func (k *fakeKeeper) tell(m any) { k.out = append(k.out, m) }
+
+// unlock hands over what there is to tell, in order and without the lock: an
+// answer may be another request.
+func (k *fakeKeeper) unlock() {
+	defer k.mu.Unlock()
+	if k.telling {
+		return
 	}
+	k.telling = true
+	for len(k.out) > 0 {
+		out, hand := k.out, k.hand
+		k.out = nil
+		k.mu.Unlock()
+		for _, m := range out {
+			if hand != nil {
+				hand(m)
+			}
+		}
+		k.mu.Lock()
+	}
+	k.telling = false
 }
 
 func (k *fakeKeeper) Start(r keeper.StartRequest) error {
 	k.mu.Lock()
-	defer k.mu.Unlock()
+	defer k.unlock()
 	if k.live[r.Slot] != nil {
 		k.t.Errorf("%s: a second process is started", r.Slot)
 	}
@@ -82,14 +107,14 @@ func (k *fakeKeeper) Start(r keeper.StartRequest) error {
 		return nil
 	}
 	k.memo[r.Slot] = r.Memo
-	k.begin(r.Slot, r.Run, r.Again, r.Spec.Argv[len(r.Spec.Argv)-1])
+	k.begin(r.Slot, r.Run, r.Again, &r.Spec)
 	return nil
 }
 
 // begin is called with mu held.
-func (k *fakeKeeper) begin(slot string, run uint64, again *keeper.Again, argv string) {
+func (k *fakeKeeper) begin(slot string, run uint64, again *keeper.Again, spec *keeper.Spec) {
 	k.pid++
-	c := &fakeChild{run: run, pid: k.pid, started: time.Now(), again: again, argv: argv}
+	c := &fakeChild{run: run, pid: k.pid, started: time.Now(), again: again, spec: spec, argv: spec.Argv[len(spec.Argv)-1], tag: spec.Tag}
 	k.live[slot] = c
 	k.starts, k.at = append(k.starts, slot), append(k.at, time.Now())
 	lives, code := k.behave(slot, run)
@@ -108,7 +133,7 @@ func (k *fakeKeeper) Again(r keeper.AgainRequest) error {
 
 func (k *fakeKeeper) exit(slot string, c *fakeChild, code int, step string) {
 	k.mu.Lock()
-	defer k.mu.Unlock()
+	defer k.unlock()
 	if k.live[slot] != c {
 		return
 	}
@@ -126,13 +151,13 @@ func (k *fakeKeeper) exit(slot string, c *fakeChild, code int, step string) {
 		k.tell(keeper.StartFailed{Slot: slot, Run: e.Next, Kind: "locked", Err: "held", By: "pid 812 (php)"})
 	case follows:
 		k.followed++
-		k.begin(slot, e.Next, nil, c.argv)
+		k.begin(slot, e.Next, nil, c.spec)
 	}
 }
 
 func (k *fakeKeeper) Stop(r keeper.StopRequest) error {
 	k.mu.Lock()
-	defer k.mu.Unlock()
+	defer k.unlock()
 	c := k.live[r.Slot]
 	if c == nil || c.run != r.Run {
 		return nil
@@ -170,17 +195,43 @@ func (k *fakeKeeper) Drop(r keeper.DropRequest) error {
 	return nil
 }
 
+func (k *fakeKeeper) Adopt(r keeper.AdoptRequest) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	c := k.live[r.Slot]
+	if c == nil || c.run != r.Run || !c.adopted {
+		k.t.Errorf("%s: adopted though it is not an earlier keeper's", r.Slot)
+		return nil
+	}
+	k.memo[r.Slot], c.known = r.Memo, true
+	return nil
+}
+
+// perish is the death of the keeper, and the start of the next: it knows what
+// runs, and from what it was made.
+func (k *fakeKeeper) perish() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	clear(k.held)
+	clear(k.memo)
+	for slot, c := range k.live {
+		c.adopted, c.again = true, nil
+		k.memo[slot] = nil
+	}
+}
+
 func (k *fakeKeeper) Cork()                          {}
 func (k *fakeKeeper) Uncork()                        {}
 func (k *fakeKeeper) SetLog(keeper.LogRequest) error { return nil }
 
 func (k *fakeKeeper) List() error {
 	k.mu.Lock()
-	defer k.mu.Unlock()
+	defer k.unlock()
 	for slot, memo := range k.memo {
 		info := keeper.SlotInfo{Slot: slot, Memo: memo}
 		if c := k.live[slot]; c != nil {
 			info.Run, info.PID, info.StartedAt, info.Stopping = c.run, c.pid, c.started, c.stopping
+			info.Adopted, info.Tag = c.adopted, c.tag
 		}
 		if e, ok := k.held[slot]; ok {
 			info.Exit = &e

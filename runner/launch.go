@@ -112,7 +112,7 @@ func (l *launcher) spec(c *config.Consumer, n int, old *blueprint) (keeper.Spec,
 		Log:  l.log(c, n), Stop: l.stop(c, launch.Dir, b.path),
 	}
 	if c.Logs.To != "none" {
-		s.FIFO = filepath.Join(l.stateDir, "fifo", fileName(c.Name, n))
+		s.FIFO = keeper.FIFOPath(l.stateDir, slotKey(c.Name, n))
 	}
 	return s, b, nil
 }

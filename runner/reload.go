@@ -20,6 +20,9 @@ func (c *consumer) adopt(m keeper.SlotInfo, now time.Time) {
 	}
 	u := c.units[n]
 	u.recall(m.Memo, now)
+	if m.Adopted {
+		c.retake(u, m)
+	}
 	c.note(u)
 	c.replan = true
 	if e := m.Exit; e != nil { // it ended while no engine was there to see it
@@ -33,10 +36,43 @@ func (c *consumer) adopt(m keeper.SlotInfo, now time.Time) {
 		return
 	}
 	c.r.permits.adopt(&u.ticket)
+	c.drift = c.drift || u.finger != c.finger()
 	// The keeper's moments are of the wall clock; deadlines count on the other.
 	c.step(u, now, slot.Adopt{Run: m.Run, PID: m.PID, Started: now.Add(m.StartedAt.Sub(now)), Step: m.Stopping})
 	if u.state.Phase == slot.Draining {
 		u.state.Deadline = now.Add(m.Remaining) // for display: the keeper goes on counting
+	}
+}
+
+// retake tells a new keeper what a process of the one before it is. What was
+// remembered of the slot has gone with that one, apart from what the process was
+// made from.
+func (c *consumer) retake(u *unit, m keeper.SlotInfo) {
+	if u.finger == "" {
+		u.finger = m.Tag
+	}
+	spec, base, err := c.r.launcher().spec(c.cfg, u.n, c.plan)
+	if err != nil {
+		c.r.log.Error("adopt a process whose consumer cannot be started any more", "consumer", c.name, "slot", u.n, "pid", m.PID, "error", err)
+		return
+	}
+	c.plan = base
+	spec.Tag = u.finger
+	c.send(c.r.keeper.Adopt(keeper.AdoptRequest{Slot: u.key, Run: m.Run, Spec: spec, Memo: u.memo()}))
+}
+
+// renew replaces, a quarter at a time, what was started from another
+// configuration than the one in force.
+func (c *consumer) renew() {
+	var outdated []*unit
+	for _, u := range c.units {
+		if u.state.Phase.Alive() && u.finger != c.finger() {
+			outdated = append(outdated, u)
+		}
+	}
+	c.rolls = slices.DeleteFunc(c.rolls, func(r *roll) bool { return r.reason.Code == slot.Changed })
+	if len(outdated) > 0 {
+		c.roll(outdated, max(1, len(c.units)/4), slot.Reason{Code: slot.Changed})
 	}
 }
 
@@ -47,21 +83,16 @@ func (c *consumer) reconfigure(cfg *config.Consumer, now time.Time) {
 	c.removed = false
 	c.configure(cfg)
 	finger := c.finger()
-	var outdated []*unit
 	for _, u := range c.units {
 		switch {
 		case u.state.Phase.Alive() && u.finger != finger:
-			outdated = append(outdated, u)
 		case u.state.Phase.Alive() && logs:
 			c.send(c.r.keeper.SetLog(keeper.LogRequest{Slot: u.key, Log: c.r.launcher().log(cfg, u.n)}))
 		case !u.state.Phase.Alive() && u.finger != finger:
 			c.step(u, now, slot.Retry{}) // what could not start may be repaired
 		}
 	}
-	c.rolls = slices.DeleteFunc(c.rolls, func(r *roll) bool { return r.reason.Code == slot.Changed })
-	if len(outdated) > 0 {
-		c.roll(outdated, max(1, len(c.units)/4), slot.Reason{Code: slot.Changed})
-	}
+	c.renew()
 }
 
 // shrink lets slots beyond the configured number go once they are empty.

@@ -27,6 +27,7 @@ type Keeper interface {
 	Start(keeper.StartRequest) error
 	Stop(keeper.StopRequest) error
 	Again(keeper.AgainRequest) error
+	Adopt(keeper.AdoptRequest) error
 	Ack(keeper.AckRequest) error
 	Drop(keeper.DropRequest) error
 	SetLog(keeper.LogRequest) error

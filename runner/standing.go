@@ -68,6 +68,7 @@ func (c *consumer) succeed(u *unit, next uint64, finish slot.Reason, now time.Ti
 // drifted says whether a start would be another one today: a user has changed.
 func (c *consumer) drifted(u *unit) bool {
 	spec, base, err := c.r.launcher().spec(c.cfg, u.n, nil)
+	spec.Tag = u.finger
 	if err != nil || u.spec == nil || !u.spec.Equal(&spec) {
 		return true
 	}

@@ -1,0 +1,156 @@
+package keeper
+
+import (
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"qsuper/pidfile"
+	"qsuper/proc"
+)
+
+const (
+	// fifoDir holds the slots' pipes, in the state directory.
+	fifoDir = "fifo"
+	// unseenTime is how long the status of an adopted process is waited for: its
+	// new parent has to reap it first.
+	unseenTime = 500 * time.Millisecond
+	// lookTime is the time between two looks at it.
+	lookTime = 10 * time.Millisecond
+)
+
+// FIFOPath is where the pipe of a slot is: the next keeper must find it before
+// any engine has told it anything.
+func FIFOPath(stateDir, slot string) string {
+	i := strings.LastIndexByte(slot, '/')
+	return filepath.Join(stateDir, fifoDir, slot[:i]+"."+slot[i+1:])
+}
+
+// takeOverFrom adopts what an earlier keeper has left behind: processes that
+// live, and what is left of the group of those that do not.
+func (k *keeper) takeOverFrom(left []pidfile.Run) {
+	if len(left) == 0 {
+		return
+	}
+	groups := proc.Groups()
+	for _, was := range left {
+		p, err := proc.Adopt(was.PID, was.Began, was.Started)
+		alive := err == nil
+		if !alive && groups[was.PID] {
+			p = proc.Gone(was.PID, was.Began, was.Started)
+		}
+		if p == nil || strings.IndexByte(was.Slot, '/') < 1 {
+			k.runs.Forget(was.Slot)
+			continue
+		}
+		r := k.slotOf(was.Slot).adopt(was, p)
+		switch {
+		case !alive:
+			r.unseen(proc.Exit{Code: -1})
+		default:
+			err = k.poll.add(p.PidFD(), unix.EPOLLIN|unix.EPOLLONESHOT, r)
+		}
+		if alive && err != nil {
+			k.log.Error("process of an earlier daemon not watched; its slot stays locked until it ends", "slot", was.Slot, "pid", was.PID, "error", err)
+			continue
+		}
+		if r.slot.run == r {
+			k.log.Warn("process of an earlier daemon adopted", "slot", was.Slot, "pid", was.PID, "alive", alive)
+		}
+	}
+}
+
+func (k *keeper) slotOf(name string) *slot {
+	s := k.slots[name]
+	if s == nil {
+		s = &slot{k: k, name: name}
+		k.slots[name] = s
+	}
+	return s
+}
+
+// adopt puts a process that runs already into its slot. Its pipe is held open
+// from here on, so that what it prints before it dies is not lost, and read once
+// the engine has said where that belongs.
+func (s *slot) adopt(was pidfile.Run, p *proc.Process) *run {
+	now := proc.Boottime()
+	spec := &Spec{Tag: was.Tag, Stop: Stop{Signal: was.Signal, Grace: was.Grace}}
+	if was.Group {
+		spec.Stop.Scope = scopeGroup
+	}
+	r := newRun(s, was.Run, spec)
+	r.p, r.at, r.adopted = p, time.Now().Add(was.Started-now), true
+	s.run = r
+	s.k.live++
+	s.k.pids[p.PID] = struct{}{}
+	if path := FIFOPath(s.k.opt.StateDir, s.name); unix.Access(path, unix.F_OK) == nil {
+		if fd, err := openFIFO(path); err == nil {
+			s.hold = fd
+		}
+	}
+	return r
+}
+
+// adopted tells the keeper what only the engine knows of a process that an
+// earlier keeper had started.
+func (k *keeper) adopted(a AdoptRequest) error {
+	s := k.slots[a.Slot]
+	if s == nil {
+		return nil
+	}
+	r := s.run
+	if r != nil && r.adopted && r.id == a.Run {
+		s.spec, s.specID, r.spec = &a.Spec, 0, &a.Spec
+		if err := s.remember(a.Memo); err != nil {
+			return err
+		}
+	}
+	if s.hold == 0 {
+		return nil
+	}
+	if err := s.attach(&a.Spec); err != nil {
+		k.log.Error("output of an adopted process not captured", "slot", a.Slot, "error", err)
+		return nil
+	}
+	s.letGo()
+	if s.fresh = false; r == nil {
+		s.stream.EndOfRun(func() {}) // nobody lives who would end the line in the file
+	}
+	return nil
+}
+
+// letGo ends the holding of a pipe that is read now, or never will be.
+func (s *slot) letGo() {
+	if s.hold > 0 {
+		unix.Close(s.hold)
+		s.hold = 0
+	}
+}
+
+// unseen records the end of an adopted process.
+func (r *run) unseen(exit proc.Exit) {
+	delete(r.slot.k.pids, r.p.PID)
+	r.exit, r.exitAt, r.ran = &exit, time.Now(), proc.Boottime()-r.p.Started
+	r.lookAt, r.giveUp = never, never
+	r.asked = r.asked || r.step != StepNone
+	r.killed = r.step == StepKill
+	r.exited()
+}
+
+// look asks for the status of an adopted process that has exited, until it is
+// there or has been waited for long enough.
+func (r *run) look(now time.Duration) {
+	if r.giveUp == never {
+		r.giveUp = now + unseenTime
+	}
+	exit, ok, _ := r.p.Reap(now >= r.giveUp)
+	if ok {
+		r.slot.k.poll.forget(r.p.PidFD())
+		r.unseen(exit)
+		return
+	}
+	r.lookAt = now + lookTime
+	r.slot.k.poll.at(r.lookAt)
+}

@@ -1,0 +1,170 @@
+package keeper
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// die kills the keeper as hard as can be, and its engine's link with it.
+func (r *rig) die(l *link) {
+	r.cmd.Process.Kill()
+	<-r.exited
+	l.waitGone()
+	l.ctl.Close()
+}
+
+// nobodys has processes killed at the end of a test that are nobody's children.
+func nobodys(t *testing.T, pids ...int) {
+	t.Cleanup(func() {
+		for _, pid := range pids {
+			syscall.Kill(pid, syscall.SIGKILL)
+		}
+	})
+}
+
+// The keeper dies as hard as can be: its consumers live and can still print,
+// also those that closed the descriptor of the lock. The next keeper knows them,
+// captures what they have printed meanwhile, stops them with the grace they were
+// started with, and starts a second copy of none.
+func TestTheNextKeeperAdopts(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	l, _ := r.connect()
+	go_ := filepath.Join(r.dir, "go")
+	talks := r.spec("talks/0", "echo one; until test -e "+go_+"; do sleep 0.01; done; echo two; trap 'echo bye; exit 7' TERM; while :; do sleep 0.01; done")
+	talks.Tag, talks.Stop = "v1", Stop{Signal: int(syscall.SIGTERM), Grace: time.Minute, Scope: "process"}
+	one := l.start("talks/0", 41, talks)
+	two := l.start("closes/0", 1, r.consumer("closes/0", "close-fds"))
+	gone := l.start("gone/0", 1, r.consumer("gone/0"))
+	nobodys(t, one.PID, two.PID, gone.PID)
+	for slot, text := range map[string]string{"talks/0": "one", "closes/0": "ready", "gone/0": "ready"} {
+		r.says(slot, text)
+	}
+	r.die(l)
+	syscall.Kill(gone.PID, syscall.SIGKILL)
+	eventually(t, "the third process is gone", func() bool { return !alive(gone.PID) })
+	touch(t, go_)
+
+	r.startKeeper()
+	l, slots := r.connect()
+	if len(slots) != 2 {
+		t.Errorf("%+v", slots)
+	}
+	if s := slots["talks/0"]; !s.Adopted || s.PID != one.PID || s.Run != 41 || s.Tag != "v1" || time.Since(s.StartedAt) > 5*time.Minute || s.StartedAt.After(time.Now()) {
+		t.Errorf("%+v", s)
+	}
+	for _, st := range []Started{one, two} {
+		l.ask(l.Start(StartRequest{Slot: st.Slot, Run: st.Run + 1, Spec: talks}))
+		if f := get[StartFailed](l); f.Kind != KindBusy {
+			t.Errorf("%+v", f)
+		}
+	}
+	l.ask(l.Adopt(AdoptRequest{Slot: "talks/0", Run: 41, Spec: talks, Memo: []byte("m")}))
+	r.says("talks/0", "two")
+	l.ask(l.Stop(StopRequest{Slot: "talks/0", Run: 41, Stop: talks.Stop}))
+	e := get[Exited](l)
+	if e.Run != 41 || e.PID != one.PID || e.Step != StepSignal || e.Code != 7 && (e.Code != -1 || e.Signal != 0) {
+		t.Errorf("%+v", e)
+	}
+	if b, err := os.ReadFile(r.logPath("talks/0")); string(b) != "one\ntwo\nbye\n" {
+		t.Errorf("%q, %v", b, err)
+	}
+	if s := l.list()["talks/0"]; string(s.Memo) != "m" || s.PID != 0 {
+		t.Errorf("%+v", s)
+	}
+	l.start("gone/0", 2, r.consumer("gone/0"))
+	l.ask(l.Stop(StopRequest{Slot: "closes/0", Run: 1, Now: true}))
+	if e := get[Exited](l); e.Slot != "closes/0" || e.Step != StepKill {
+		t.Errorf("%+v", e)
+	}
+	l.start("closes/0", 2, r.consumer("closes/0"))
+}
+
+// What an adopted process printed last is kept though it dies before any engine
+// has said where to, and a line without an end is ended.
+func TestLastWordsOfAnAdoptedProcess(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	l, _ := r.connect()
+	go_ := filepath.Join(r.dir, "go")
+	spec := r.spec(slot0, "until test -e "+go_+"; do sleep 0.01; done; printf 'last words'; exit 3")
+	st := l.start(slot0, 1, spec)
+	nobodys(t, st.PID)
+	r.die(l)
+	r.startKeeper()
+	l, slots := r.connect()
+	if !slots[slot0].Adopted {
+		t.Errorf("%+v", slots)
+	}
+	touch(t, go_)
+	if e := get[Exited](l); e.Run != 1 || e.Leftovers != 0 {
+		t.Errorf("%+v", e)
+	}
+	l.kill() // the next engine is told as well
+	l, slots = r.connect()
+	if s := slots[slot0]; !s.Adopted || s.Exit == nil || s.PID != 0 {
+		t.Errorf("%+v", s)
+	}
+	l.ask(l.Adopt(AdoptRequest{Slot: slot0, Run: 1, Spec: spec}))
+	r.says(slot0, "last words\n")
+}
+
+// A process has died while no keeper was there, and left another behind: that
+// one holds the slot until it has been ended.
+func TestLeftoversOfAnEarlierKeeper(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	l, _ := r.connect()
+	spec := r.spec(slot0, "sleep 1000 & echo child $!; wait")
+	spec.Stop.Grace = time.Minute
+	st := l.start(slot0, 1, spec)
+	r.says(slot0, "child ")
+	b, _ := os.ReadFile(r.logPath(slot0))
+	child, _ := strconv.Atoi(strings.TrimSpace(strings.TrimPrefix(string(b), "child ")))
+	nobodys(t, st.PID, child)
+	r.die(l)
+	syscall.Kill(st.PID, syscall.SIGKILL)
+	eventually(t, "the process is gone", func() bool { return !alive(st.PID) })
+	r.startKeeper()
+	l, slots := r.connect()
+	if s, ok := slots[slot0]; ok && s.Exit != nil {
+		if s.Exit.Leftovers != 1 || s.Exit.Code != -1 {
+			t.Errorf("%+v", s.Exit)
+		}
+	} else if e := get[Exited](l); e.Run != 1 || e.Code != -1 || e.Signal != 0 || e.Leftovers != 1 || e.Step != StepNone {
+		t.Errorf("%+v", e)
+	}
+	eventually(t, "what it left behind is gone", func() bool { return !alive(child) })
+	l.start(slot0, 2, r.spec(slot0, "exec sleep 1000"))
+}
+
+// A kill of the whole is the end of adopted processes too, and not before their
+// grace: the keeper knows it without an engine.
+func TestTerminateWithAdopted(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	l, _ := r.connect()
+	spec := r.consumer(slot0, "on-term", "300ms", "0")
+	spec.Stop = Stop{Grace: time.Minute}
+	st := l.start(slot0, 1, spec)
+	nobodys(t, st.PID)
+	r.says(slot0, "ready")
+	r.die(l)
+	r.startKeeper()
+	l, _ = r.connect()
+	r.signal(syscall.SIGTERM)
+	get[Terminate](l)
+	l.kill() // it had not answered: the keeper goes on by itself
+	if c := r.code(); c != 0 {
+		t.Errorf("code %d", c)
+	}
+	eventually(t, "the adopted process is gone", func() bool { return !alive(st.PID) })
+	if b, _ := os.ReadFile(r.logPath(slot0)); strings.Contains(string(b), "kill") {
+		t.Errorf("%q", b)
+	}
+}
