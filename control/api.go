@@ -19,6 +19,7 @@ type DaemonStatus struct {
 	Name      string       `json:"name"`
 	Version   string       `json:"version"`
 	KeeperPID int          `json:"keeper_pid"`
+	Contained string       `json:"contained"` // what holds a consumer's processes together: "cgroup", or "session: " and why not
 	EnginePID int          `json:"engine_pid"`
 	StartedAt time.Time    `json:"started_at"` // the keeper's start
 	Stopping  bool         `json:"stopping"`

@@ -38,13 +38,15 @@ func (k *keeper) takeOverFrom(left []pidfile.Run) {
 	for _, was := range left {
 		p, err := proc.Adopt(was.PID, was.Began, was.Started)
 		alive := err == nil
-		if !alive && groups[was.PID] {
+		group := k.populated(was.Slot)
+		if !alive && (group != nil || groups[was.PID]) {
 			p = proc.Gone(was.PID, was.Began, was.Started)
 		}
 		if p == nil || strings.IndexByte(was.Slot, '/') < 1 {
 			k.runs.Forget(was.Slot)
 			continue
 		}
+		k.slotOf(was.Slot).group = group
 		r := k.slotOf(was.Slot).adopt(was, p)
 		switch {
 		case !alive:
@@ -60,6 +62,18 @@ func (k *keeper) takeOverFrom(left []pidfile.Run) {
 			k.log.Warn("process of an earlier daemon adopted", "slot", was.Slot, "pid", was.PID, "alive", alive)
 		}
 	}
+}
+
+// populated is the cgroup of a slot, if there is one with processes in it.
+func (k *keeper) populated(slot string) *proc.Cgroup {
+	if k.tree == nil {
+		return nil
+	}
+	g := k.tree.Find(slot)
+	if lives, err := g.Populated(); err != nil || !lives {
+		return nil
+	}
+	return g
 }
 
 func (k *keeper) slotOf(name string) *slot {

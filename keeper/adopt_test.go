@@ -22,7 +22,9 @@ func (r *rig) die(l *link) {
 func nobodys(t *testing.T, pids ...int) {
 	t.Cleanup(func() {
 		for _, pid := range pids {
-			syscall.Kill(pid, syscall.SIGKILL)
+			if pid > 1 { // 0 would be this process and all its group
+				syscall.Kill(pid, syscall.SIGKILL)
+			}
 		}
 	})
 }
@@ -168,3 +170,65 @@ func TestTerminateWithAdopted(t *testing.T) {
 		t.Errorf("%q", b)
 	}
 }
+
+// Nothing leaves a cgroup: what went into a session of its own with a parent
+// that is gone is ended with its run, by the grace or by force, and by the next
+// keeper if need be.
+func TestNothingLeavesItsRun(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	l, _ := r.connect()
+	if r.bare() {
+		t.Log("this machine has no cgroup version 2: see TestStrangersAreReaped")
+		return
+	}
+	const flee = "(setsid sh -c 'trap \"\" TERM; echo $$; while :; do sleep 0.01; done' &) ; "
+	fled := func(slot string) int {
+		pid := 0
+		eventually(t, "the process has fled", func() bool {
+			b, _ := os.ReadFile(r.logPath(slot))
+			pid, _ = strconv.Atoi(strings.TrimSpace(string(b)))
+			return pid != 0
+		})
+		nobodys(t, pid)
+		return pid
+	}
+	// Its parent ends by itself.
+	spec := r.spec("ends/0", flee+"until test -e "+filepath.Join(r.dir, "go")+"; do sleep 0.01; done; exit 4")
+	spec.Stop.Grace = 200 * time.Millisecond
+	l.start("ends/0", 1, spec)
+	pid := fled("ends/0")
+	touch(t, filepath.Join(r.dir, "go"))
+	if e := get[Exited](l); e.Code != 4 || e.Step != StepNone || e.Leftovers < 1 {
+		t.Errorf("%+v", e)
+	}
+	eventually(t, "what fled is gone", func() bool { return !alive(pid) })
+	// It is killed at once.
+	st := l.start("killed/0", 1, r.spec("killed/0", flee+"exec sleep 1000"))
+	pid = fled("killed/0")
+	l.ask(l.Stop(StopRequest{Slot: "killed/0", Run: st.Run, Now: true}))
+	if e := get[Exited](l); e.Step != StepKill {
+		t.Errorf("%+v", e)
+	}
+	eventually(t, "what fled is gone", func() bool { return !alive(pid) })
+	l.start("killed/0", 2, r.spec("killed/0", "exec sleep 1000")) // in the same group
+	// Its parent and the keeper are killed.
+	spec = r.spec("left/0", flee+"exec sleep 1000")
+	spec.Stop.Grace = 0
+	left := l.start("left/0", 1, spec)
+	pid = fled("left/0")
+	nobodys(t, left.PID)
+	r.die(l)
+	syscall.Kill(left.PID, syscall.SIGKILL)
+	eventually(t, "the process is gone", func() bool { return !alive(left.PID) })
+	r.startKeeper()
+	l, slots := r.connect()
+	for _, s := range slots {
+		nobodys(t, s.PID)
+	}
+	eventually(t, "what fled is gone too", func() bool { return !alive(pid) })
+	l.start("left/0", 2, r.spec("left/0", "exec sleep 1000"))
+}
+
+// bare says whether the keeper has no cgroups.
+func (r *rig) bare() bool { return strings.Contains(r.stderr(), "no cgroups") }

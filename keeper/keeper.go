@@ -26,6 +26,7 @@ type Options struct {
 	EngineEnv  []string // its environment; nil = the keeper's own
 	StateDir   string   // absolute; created if need be
 	Log        *slog.Logger
+	NoCgroups  bool     // hold processes together by their sessions, though cgroups may be there
 	Out        *os.File // where consumers' output goes that is logged to stdout; nil = nowhere
 }
 
@@ -70,12 +71,14 @@ type keeper struct {
 	reaped    []*run        // asked to end and just reaped, see run.exited
 	spawner   *proc.Spawner // nil: not possible here
 
-	pids  map[int]struct{} // unreaped children that the loop waits for by pidfd
-	last  *Spec            // the specification that came last, see Spec.share
-	null  int
-	oom   *proc.OOM // nil: the keeper is not protected
-	since time.Time // the keeper's start
-	id    string    // part of QSUPER_RUN_ID that no other keeper has
+	pids      map[int]struct{} // unreaped children that the loop waits for by pidfd
+	last      *Spec            // the specification that came last, see Spec.share
+	null      int
+	contained string        // see Hello
+	tree      *proc.Cgroups // nil: processes are held together by their sessions only
+	oom       *proc.OOM     // nil: the keeper is not protected
+	since     time.Time     // the keeper's start
+	id        string        // part of QSUPER_RUN_ID that no other keeper has
 
 	awake       time.Duration // until when the loop looks for events without sleeping
 	sigs        *signals
@@ -181,6 +184,7 @@ func open(opt Options) (*keeper, error) {
 	if k.spawner, err = proc.NewSpawner(); err != nil {
 		k.noSpawner(err)
 	}
+	k.openTree()
 	k.takeOverFrom(left)
 	return k, nil
 }
@@ -195,6 +199,12 @@ func (k *keeper) close() {
 	unix.Close(k.null)
 	k.oom.Close()
 	k.runs.Close()
+	for _, s := range k.slots {
+		s.prune()
+	}
+	if k.tree != nil {
+		k.tree.Close()
+	}
 }
 
 // loop is the keeper's only thread of control.

@@ -7,7 +7,10 @@ import (
 	"qsuper/proc"
 )
 
-const scopeGroup = "group"
+const (
+	scopeGroup = "group"
+	sigkill    = syscall.SIGKILL
+)
 
 func (s *Stop) signal() syscall.Signal {
 	if s.Signal == 0 {
@@ -97,15 +100,9 @@ func (r *run) kill() {
 	r.step, r.signalAt = StepKill, never
 	r.deadline = proc.Boottime() + killAgain
 	r.slot.k.poll.at(r.deadline)
-	if r.exit == nil {
-		_ = r.p.SignalGroup(syscall.SIGKILL)
-		_ = r.p.Signal(syscall.SIGKILL)
-	}
+	r.killTree()
 	if r.command != nil {
-		_ = r.command.SignalGroup(syscall.SIGKILL)
-	}
-	for _, m := range r.members {
-		m.kill()
+		_ = r.command.SignalGroup(sigkill)
 	}
 	if first {
 		r.tell()

@@ -173,6 +173,7 @@ type (
 		StartedAt   time.Time `json:"started_at"`
 		Engines     int       `json:"engines"`     // how many engines there have been, this one included
 		Terminating bool      `json:"terminating"` // a stop of the whole had begun
+		Contained   string    `json:"contained"`   // ByCgroup, or BySession with the reason
 	}
 
 	// SlotInfo is one slot in answer to List, followed by ListEnd.
@@ -240,6 +241,7 @@ type (
 		MaxRSS    int64         `json:"max_rss"`              // bytes, of the main process and its waited-for children
 		Leftovers int           `json:"leftovers,omitempty"`  // processes of its group that had to be ended after it
 		ExecError string        `json:"exec_error,omitempty"` // it never became the program: why
+		OOM       bool          `json:"oom,omitempty"`        // the kernel killed it, or one of its own, for want of memory
 		Next      uint64        `json:"next,omitempty"`       // run that is being started in its place by a standing order; Started or StartFailed follows
 	}
 

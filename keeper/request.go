@@ -59,6 +59,7 @@ func (k *keeper) hello(h Hello) error {
 	k.engine.greeted = true
 	k.engine.send(frameHello, Hello{
 		Version: Version, PID: os.Getpid(), StartedAt: k.since, Engines: k.engine.count, Terminating: k.terminating,
+		Contained: k.contained,
 	})
 	if h.Version != Version {
 		return fmt.Errorf("the engine speaks version %d, this keeper %d: restart qsuper", h.Version, Version)

@@ -31,6 +31,7 @@ const (
 	oomEnv  = "QSUPER_TEST_OOM" // the keeper's oom_score_adj
 
 	muteEnv = "QSUPER_TEST_MUTE" // the keeper's stderr has no reader
+	bareEnv = "QSUPER_TEST_BARE" // the keeper uses no cgroups
 
 	// raceEnv keeps the race detector from sleeping a second at each exit.
 	raceEnv = "GORACE=atexit_sleep_ms=0"
@@ -71,8 +72,8 @@ func playKeeper() {
 	code, err := Run(context.Background(), Options{
 		EngineArgv: []string{"/proc/self/exe"},
 		EngineEnv:  []string{raceEnv, roleEnv + "=engine", dirEnv + "=" + os.Getenv(dirEnv)},
-		StateDir:   os.Getenv(dirEnv),
-		Log:        slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		StateDir:   os.Getenv(dirEnv), NoCgroups: os.Getenv(bareEnv) != "",
+		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	var held *pidfile.Held
 	switch {

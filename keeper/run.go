@@ -44,6 +44,8 @@ type run struct {
 	lookAt    time.Duration // when the status of an adopted process is looked for again
 	giveUp    time.Duration // when it is taken for unknown
 
+	ooms      int   // the slot's count of out-of-memory kills when it began
+	oom       bool  // one of them was it
 	follows   bool  // it is being started by a standing order
 	early     *Stop // asked for while the process was being started
 	earlyKill bool
@@ -134,6 +136,9 @@ func (r *run) ready(uint32) {
 		return
 	}
 	r.exit, r.exitAt, r.ran = &exit, time.Now(), proc.Boottime()-r.p.Started
+	if exit.Signal == syscall.SIGKILL {
+		r.oom = r.slot.oomKills() > r.ooms
+	}
 	r.asked = r.asked || r.step != StepNone
 	r.killed = r.step == StepKill && exit.Signal == syscall.SIGKILL
 	delete(k.pids, r.p.PID)
@@ -149,7 +154,7 @@ func (r *run) ready(uint32) {
 // as there is nothing else to reap.
 func (r *run) exited() {
 	r.p.Close()
-	if r.command == nil && r.p.Alone() {
+	if r.command == nil && r.alone() {
 		r.over()
 		return
 	}
@@ -160,7 +165,7 @@ func (r *run) exited() {
 // a ladder of their own, and in the end SIGKILL, until nothing is left.
 func (r *run) leave() {
 	k := r.slot.k
-	found := r.p.Group(func(pid int) bool { return r.members[pid] != nil })
+	found := r.find()
 	if len(found) == 0 && len(r.members) == 0 {
 		if r.command == nil {
 			r.over()
@@ -254,7 +259,10 @@ func (r *run) finish() {
 		Slot: s.name, Run: r.id, PID: r.p.PID,
 		Code: e.Code, Signal: int(e.Signal), Core: e.Core, Step: r.endedBy(),
 		At: r.exitAt, Ran: r.ran, CPU: e.CPU, MaxRSS: e.MaxRSS,
-		Leftovers: r.leftovers, ExecError: e.ExecError,
+		Leftovers: r.leftovers, ExecError: e.ExecError, OOM: r.oom,
+	}
+	if r.leftovers > 0 || r.step == StepKill {
+		s.k.sweepLater(sweepTime) // orphans come to the keeper
 	}
 	s.exit.Next = s.successor(s.exit)
 	if r.asked {
@@ -289,6 +297,9 @@ func (r *run) endedBy() string {
 
 // unlock closes what was needed for the start only.
 func (r *run) unlock() {
+	if r.slot.group != nil {
+		r.slot.group.CloseFD()
+	}
 	if r.output > 0 {
 		unix.Close(r.output)
 		r.output = 0

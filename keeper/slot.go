@@ -32,10 +32,12 @@ type slot struct {
 
 	stream *logs.Stream // nil: output is thrown away
 	fifo   string
-	fresh  bool // no process of this keeper has written to it yet
-	fifoFD int  // the stream's, to open the same pipe again by
-	hold   int  // the pipe of an adopted process while nobody reads it; 0: none
-	owner  int  // user who has the pipe
+	fresh  bool         // no process of this keeper has written to it yet
+	fifoFD int          // the stream's, to open the same pipe again by
+	group  *proc.Cgroup // nil: none, or not made yet
+	deaf   bool         // nobody counts out-of-memory kills in it
+	hold   int          // the pipe of an adopted process while nobody reads it; 0: none
+	owner  int          // user who has the pipe
 	log    Log
 }
 
@@ -83,9 +85,15 @@ func (s *slot) start(id uint64) error {
 	if held != nil {
 		p.Lock = held.FD()
 	}
-	if p.Output, err = s.output(); err != nil {
+	if err = s.enclose(); err == nil {
+		p.Output, err = s.output()
+	}
+	if err != nil {
 		r.unlock()
 		return err
+	}
+	if s.group != nil {
+		p.Cgroup, r.ooms = s.group.FD(), s.oomKills()
 	}
 	r.output = p.Output
 	s.run = r
@@ -208,6 +216,7 @@ func (s *slot) drop() {
 		s.detach()
 		_ = os.Remove(fifo) // one that stays does no harm
 	}
+	s.prune()
 	s.k.runs.Forget(s.name)
 }
 

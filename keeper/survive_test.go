@@ -154,7 +154,7 @@ func TestEngineKilledUnderLoad(t *testing.T) {
 
 func TestStrangersAreReaped(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
+	r := newRig(t, bareEnv+"=1")
 	l, _ := r.connect()
 	l.start(slot0, 1, r.consumer(slot0, "away", "exit", "3"))
 	if e := get[Exited](l); e.Code != 3 || e.Leftovers != 0 {

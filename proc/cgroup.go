@@ -216,6 +216,11 @@ func leafName(name string) string {
 	return s
 }
 
+// Find is the group that New would make for a name; it need not be there.
+func (c *Cgroups) Find(name string) *Cgroup {
+	return OpenCgroup(filepath.Join(c.base, leafName(name)))
+}
+
 // Left lists the groups of runs that are there, made by this daemon or by an
 // earlier one with the same state directory.
 func (c *Cgroups) Left() ([]*Cgroup, error) {

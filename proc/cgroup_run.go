@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -239,3 +240,45 @@ func (g *Cgroup) write(file, text string) error {
 
 // gone says whether err means that there is no such group (any more).
 func gone(err error) bool { return errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ENODEV) }
+
+// Hold opens the directory again after CloseFD, for the next run in the group.
+func (g *Cgroup) Hold() error {
+	if g.fd >= 0 {
+		return nil
+	}
+	fd, err := unix.Open(g.path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open cgroup %s: %w", g.path, err)
+	}
+	g.fd = fd
+	return nil
+}
+
+// Members holds the processes of the group, apart from those in known.
+func (g *Cgroup) Members(known func(pid int) bool) []Member {
+	list, err := g.Procs()
+	if err != nil {
+		return nil
+	}
+	var found []Member
+	for _, pid := range list {
+		if known(pid) {
+			continue
+		}
+		if fd, err := unix.PidfdOpen(pid, 0); err == nil {
+			found = append(found, Member{pid, fd})
+		}
+	}
+	if len(found) == 0 {
+		return nil
+	}
+	// Only now do the numbers stay what they are: look again.
+	list, _ = g.Procs()
+	return slices.DeleteFunc(found, func(m Member) bool {
+		ours := slices.Contains(list, m.PID) && !m.Gone()
+		if !ours {
+			m.Close()
+		}
+		return !ours
+	})
+}

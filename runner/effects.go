@@ -63,7 +63,7 @@ func (c *consumer) exited(u *unit, e keeper.Exited, now time.Time) {
 		c.send(c.r.keeper.Ack(keeper.AckRequest{Slot: u.key, Run: e.Run, Memo: u.memo()}))
 		return
 	}
-	info := slot.ExitInfo{Code: e.Code, Signal: e.Signal, Step: e.Step, At: e.At, Ran: e.Ran, ExecError: e.ExecError}
+	info := slot.ExitInfo{Code: e.Code, Signal: e.Signal, Step: e.Step, At: e.At, Ran: e.Ran, ExecError: e.ExecError, OOM: e.OOM}
 	info.Unknown = e.Code < 0 && e.Signal == 0 && e.ExecError == ""
 	info.Work = c.judge(e.Ran)
 	finish := u.state.Again

@@ -90,6 +90,7 @@ type ExitInfo struct {
 	Ran       time.Duration
 	Work      Work
 	ExecError string // it never became the program
+	OOM       bool   // the kernel killed it, or one of its own, for want of memory
 }
 
 // Work says what the queue tells about a run: did it do anything?

@@ -60,7 +60,7 @@ func classify(p Policy, e ExitInfo, asked bool, cause Code) Class {
 	switch {
 	case e.ExecError != "":
 		return ClassMisconfigured
-	case asked && cause == MemoryHard:
+	case asked && cause == MemoryHard, e.OOM && e.Signal != 0:
 		return ClassOOM
 	case asked && comesBack(cause):
 		return ClassRecycled

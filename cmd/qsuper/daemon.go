@@ -26,6 +26,7 @@ import (
 type daemon struct {
 	runner    *runner.Runner
 	keeperPID int
+	contained string
 	started   time.Time // of the keeper
 	load      func() (*config.Config, error)
 	reloading sync.Mutex // one reload at a time
@@ -42,7 +43,7 @@ func (d *daemon) Status(q control.StatusQuery) (control.Status, error) {
 	s := control.Status{
 		Version: 1, Jobs: []struct{}{}, Consumers: []control.ConsumerStatus{}, Connections: []control.ConnectionStatus{},
 		Daemon: control.DaemonStatus{
-			Name: cfg.Daemon.Name, Version: version(), KeeperPID: d.keeperPID, EnginePID: os.Getpid(), StartedAt: d.started,
+			Name: cfg.Daemon.Name, Version: version(), KeeperPID: d.keeperPID, Contained: d.contained, EnginePID: os.Getpid(), StartedAt: d.started,
 			Stopping: d.runner.Stopping(), Config: control.ConfigStatus{Path: cfg.Path, LoadedAt: loaded, Error: refused},
 		},
 	}

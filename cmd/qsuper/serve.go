@@ -78,7 +78,7 @@ func runEngine(ctx context.Context, o engineOptions) error {
 	}
 	e := &engine{client: client, hello: hello, log: newLogger(os.Stderr, cfg.Daemon.Log), done: make(chan struct{})}
 	d := &daemon{
-		keeperPID: hello.PID, started: hello.StartedAt, load: func() (*config.Config, error) { return loadChecked(o.config) },
+		keeperPID: hello.PID, contained: hello.Contained, started: hello.StartedAt, load: func() (*config.Config, error) { return loadChecked(o.config) },
 		onReload: func(cfg *config.Config) { e.saveInForce(o.stateDir, cfg) }, stopAll: e.stopAll,
 	}
 	e.runner, err = runner.New(runner.Options{

@@ -47,6 +47,9 @@ func (v statusView) daemon(st control.Status) {
 	}
 	if v.verbose {
 		parts = append(parts, "since "+clock(d.StartedAt), "qsuper "+oneLine(d.Version), fmt.Sprintf("pid %d", d.KeeperPID), oneLine(d.Config.Path))
+		if d.Contained != "" {
+			parts = append(parts, "processes held together by "+oneLine(d.Contained))
+		}
 	}
 	text := strings.Join(parts, " "+v.dot()+" ")
 	if d.Stopping {

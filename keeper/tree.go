@@ -1,0 +1,102 @@
+package keeper
+
+import (
+	"errors"
+
+	"qsuper/proc"
+)
+
+// Containment says how what a consumer starts is held together with it.
+const (
+	ByCgroup  = "cgroup"
+	BySession = "session"
+)
+
+// openTree finds out whether runs can have cgroups. Where they cannot, what a
+// process starts is found by its session, and what leaves that is not.
+func (k *keeper) openTree() {
+	k.contained = ByCgroup
+	if k.opt.NoCgroups {
+		k.contained = BySession + ": cgroups are switched off"
+		return
+	}
+	tree, err := proc.OpenCgroups(k.opt.StateDir)
+	if err != nil {
+		k.contained = BySession + ": " + err.Error()
+		k.log.Info("no cgroups; processes that leave their session are not followed", "reason", err)
+		return
+	}
+	k.tree = tree
+}
+
+// enclose has a group ready for the next process of the slot. It belongs to the
+// slot and not to the run: a slot has one run at a time and is free when its group
+// is empty, and making and removing groups is most of what they cost.
+func (s *slot) enclose() error {
+	switch {
+	case s.k.tree == nil:
+		return nil
+	case s.group != nil:
+		if err := s.group.Hold(); err == nil {
+			return nil
+		}
+		s.group = nil // somebody has removed it
+	}
+	var err error
+	s.group, err = s.k.tree.New(s.name)
+	return err
+}
+
+// prune removes the slot's group; one that is not empty stays.
+func (s *slot) prune() {
+	if s.group != nil {
+		_ = s.group.Remove()
+		s.group = nil
+	}
+}
+
+// alone says whether nothing is left of the run but its exit status. False may
+// be wrong.
+func (r *run) alone() bool {
+	if g := r.slot.group; g != nil {
+		lives, err := g.Populated()
+		return err == nil && !lives
+	}
+	return r.p.Alone()
+}
+
+// find holds what is left of the run beside its main process and its members.
+func (r *run) find() []proc.Member {
+	known := func(pid int) bool { return r.members[pid] != nil || r.command != nil && pid == r.command.PID }
+	if g := r.slot.group; g != nil {
+		return g.Members(known)
+	}
+	return r.p.Group(known)
+}
+
+// killTree kills what the run has, whether it is known or not.
+func (r *run) killTree() {
+	if g := r.slot.group; g != nil {
+		if err := g.Kill(); err != nil {
+			r.slot.k.log.Error("cgroup not killed", "slot", r.slot.name, "error", err)
+		}
+	}
+	if r.exit == nil {
+		_ = r.p.SignalGroup(sigkill)
+		_ = r.p.Signal(sigkill)
+	}
+	for _, m := range r.members {
+		m.kill()
+	}
+}
+
+// oomKills is how many processes of the slot the kernel has killed for want of
+// memory so far; 0 where nobody counts.
+func (s *slot) oomKills() int {
+	if s.group == nil || s.deaf {
+		return 0
+	}
+	n, err := s.group.OOMKills()
+	s.deaf = errors.Is(err, errors.ErrUnsupported)
+	return n
+}
