@@ -203,8 +203,17 @@ func TestNothingLeavesItsRun(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 	eventually(t, "what fled is gone", func() bool { return !alive(pid) })
+	// It is asked like its parent, though it is not in the group that was signalled.
+	spec = r.spec("asked/0", "(setsid sh -c 'echo $$; exec sleep 1000' &) ; exec sleep 1000")
+	spec.Stop = Stop{Grace: time.Hour, Scope: scopeGroup}
+	st := l.start("asked/0", 1, spec)
+	pid = fled("asked/0")
+	l.ask(l.Stop(StopRequest{Slot: "asked/0", Run: st.Run, Stop: spec.Stop}))
+	if e := get[Exited](l); e.Step != StepSignal || e.Signal != int(syscall.SIGTERM) || e.Leftovers < 1 {
+		t.Errorf("%+v", e)
+	}
 	// It is killed at once.
-	st := l.start("killed/0", 1, r.spec("killed/0", flee+"exec sleep 1000"))
+	st = l.start("killed/0", 1, r.spec("killed/0", flee+"exec sleep 1000"))
 	pid = fled("killed/0")
 	l.ask(l.Stop(StopRequest{Slot: "killed/0", Run: st.Run, Now: true}))
 	if e := get[Exited](l); e.Step != StepKill {

@@ -185,7 +185,7 @@ func (r *run) leave() {
 		switch {
 		case r.step == StepKill:
 			m.kill()
-		case r.signalled && r.stopping.Scope != scopeGroup: // else it has had it
+		case r.signalled && !r.hadSignal(m.PID):
 			m.ask()
 		}
 	}
@@ -194,6 +194,12 @@ func (r *run) leave() {
 		own.Command = nil // it is for the process, which is gone
 		r.begin(own)
 	}
+}
+
+// hadSignal says whether the stop signal has reached a member already.
+func (r *run) hadSignal(pid int) bool {
+	group, err := syscall.Getpgid(pid)
+	return r.stopping.Scope == scopeGroup && err == nil && group == r.p.PID
 }
 
 // ready is called when the member has exited.
