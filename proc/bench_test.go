@@ -3,6 +3,7 @@ package proc
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -37,6 +38,38 @@ func BenchmarkStart(b *testing.B) {
 				p.Close()
 			}
 		})
+	}
+}
+
+// BenchmarkStartInCgroup is what the keeper does for a run that has a group of
+// its own, from making it to removing it.
+func BenchmarkStartInCgroup(b *testing.B) {
+	tiny := proctest.Exit(b)
+	c, ok := openCgroups(b)
+	if !ok {
+		b.Fatal("no cgroups to measure")
+	}
+	s := spec(tiny)
+	b.ReportAllocs()
+	for n := 0; b.Loop(); n++ {
+		g, err := c.New("bench." + strconv.Itoa(n))
+		if err != nil {
+			b.Fatal(err)
+		}
+		s.Cgroup = g.FD()
+		p, err := Start(s)
+		if err != nil {
+			b.Fatal(err)
+		}
+		g.CloseFD()
+		p.Wait()
+		p.Close()
+		if is, err := g.Populated(); is || err != nil {
+			b.Fatal(is, err)
+		}
+		if err := g.Remove(); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 

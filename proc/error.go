@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // Kind sorts start errors by who has to act.
@@ -40,6 +42,8 @@ func explain(s *Spec, err error) *StartError {
 	switch {
 	case hostErrors[err]:
 		return &StartError{Host, "start " + s.Path, err}
+	case s.Cgroup > 0 && refusedByCgroup(s.Cgroup, err):
+		return &StartError{Host, "start " + s.Path + " in the cgroup of its run", err}
 	case s.NeedsHelper():
 		return &StartError{Host, "start the exec helper", err}
 	case s.Cred != nil && err == syscall.EPERM && os.Geteuid() != 0:
@@ -93,4 +97,15 @@ func interpreter(s *Spec) string {
 		return w[0]
 	}
 	return ""
+}
+
+// refusedByCgroup says whether a start failed because of the group it was to be
+// in: the errors that clone3(2) has for it and execve(2) has not, or any other
+// when the group has been removed.
+func refusedByCgroup(fd int, err error) bool {
+	switch err {
+	case syscall.EBUSY, syscall.EOPNOTSUPP, syscall.ENODEV, syscall.ENOSYS, syscall.EBADF:
+		return true
+	}
+	return unix.Faccessat(fd, "cgroup.procs", unix.F_OK, 0) != nil
 }

@@ -7,9 +7,8 @@
 // pidfd, which one epoll instance can watch for thousands of children without
 // a thread or a goroutine for any of them.
 //
-// What belongs to a run is for now its process group. A cgroup per run will
-// take the place of Group in the same role: list the members, signal them,
-// tell when none is left.
+// What belongs to a run is what is in its Cgroup, which nothing leaves, or where
+// there are no cgroups its process group, which any process may leave.
 package proc
 
 import (
@@ -42,6 +41,7 @@ type Spec struct {
 	Output int  // in place of Stdout and Stderr, and also through a Spawner that was made before it; 0 = none
 	Extra  int  // becomes descriptor 3; 0 = none
 	Lock   int  // stays open in the process, under some number from 10 on; 0 = none
+	Cgroup int  // the process begins its life in it, see Cgroup.FD; 0 = the caller's
 	OOM    *OOM // nil = the process inherits the caller's oom_score_adj
 
 	// Go's fork cannot set these: the process is started through the exec
@@ -124,6 +124,9 @@ func Start(s *Spec) (*Process, error) {
 	}
 	if cred != nil {
 		attr.Sys.Credential = &syscall.Credential{Uid: cred.UID, Gid: cred.GID, Groups: cred.Groups}
+	}
+	if s.Cgroup > 0 {
+		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, s.Cgroup
 	}
 	err := p.fork(s, path, argv, &attr)
 	if err != nil {

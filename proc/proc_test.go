@@ -15,6 +15,9 @@ import (
 
 func TestMain(m *testing.M) {
 	HelperMain()
+	if os.Getenv(vacateWord) != "" {
+		vacateMain()
+	}
 	// As the keeper does: what was inherited by accident goes no further, and what
 	// outlives its parent comes to us.
 	_ = unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC)

@@ -141,13 +141,13 @@ func (s *Spawner) Start(spec *Spec, done func(*Process, error)) {
 
 func (s *Spawner) start(spec *Spec) (*Process, error) {
 	own := *spec
-	for _, fd := range []*int{&own.Lock, &own.Output} {
+	for _, fd := range []*int{&own.Lock, &own.Output, &own.Cgroup} {
 		if *fd <= 0 {
 			continue
 		}
 		here, err := unix.PidfdGetfd(s.self, *fd, 0)
 		if err != nil {
-			return nil, &StartError{Kind: Host, Op: "take over lock and output of the slot", Err: err}
+			return nil, &StartError{Kind: Host, Op: "take over lock, output and cgroup of the slot", Err: err}
 		}
 		defer unix.Close(here)
 		*fd = here
