@@ -20,6 +20,9 @@ import (
 // maxPath is what fits into sun_path with its closing zero (unix(7)).
 const maxPath = 107
 
+// silence is how long a daemon may take to answer at all before it counts as hung.
+const silence = 2 * time.Second
+
 // InUse says that another daemon already answers at the socket.
 type InUse struct{ Path string }
 
@@ -156,7 +159,10 @@ func vacant(ctx context.Context, path string) error {
 	c, err := d.DialContext(ctx, "unix", path)
 	switch {
 	case err == nil:
-		c.Close()
+		defer c.Close()
+		if silent(c) {
+			return nil
+		}
 		return &InUse{Path: path}
 	case errors.Is(err, syscall.EAGAIN): // somebody listens and is overrun
 		return &InUse{Path: path}
@@ -165,6 +171,18 @@ func vacant(ctx context.Context, path string) error {
 	default:
 		return fmt.Errorf("ask who owns the socket: %w", err)
 	}
+}
+
+// silent says whether nobody answers although the kernel has connected us: a
+// daemon that hangs, or is stopped. It must not keep its successor from being
+// reached; when it comes back it finds that the socket is no longer its own.
+func silent(c net.Conn) bool {
+	_ = c.SetDeadline(time.Now().Add(silence)) // a socket that has just been connected takes one
+	if _, err := c.Write([]byte("HEAD / HTTP/1.0\r\n\r\n")); err != nil {
+		return false // hung up on: somebody is there
+	}
+	_, err := c.Read(make([]byte, 1))
+	return errors.Is(err, os.ErrDeadlineExceeded)
 }
 
 func identify(path string) (fileID, error) {

@@ -84,6 +84,21 @@ func TestStaleSocketIsReplaced(t *testing.T) {
 	}
 }
 
+// The kernel connects for a daemon that is stopped or hangs.
+func TestHungSocketIsReplaced(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "q.sock")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false)
+	defer l.Close()
+	r := newTestServer(t, &fakeDaemon{}, path).start(t)
+	if _, err := New(r.path).Status(context.Background(), StatusQuery{}); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestSecondServerTouchesNothing(t *testing.T) {
 	r := serve(t, &fakeDaemon{})
 	before, _ := identify(r.path)

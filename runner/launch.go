@@ -4,6 +4,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -41,12 +42,20 @@ func baseEnv(cfg *config.Config) []string {
 		case name == "PWD", name == "OLDPWD", name == "_", name == "SHLVL": // of the shell that started the daemon
 			continue
 		case secret[name], strings.HasPrefix(name, "QSUPER_"), strings.HasPrefix(name, "LISTEN_"),
-			name == "NOTIFY_SOCKET", name == "WATCHDOG_USEC", name == "WATCHDOG_PID", name == "INVOCATION_ID", name == "JOURNAL_STREAM":
+			strings.HasPrefix(name, "WATCHDOG_"), strings.HasPrefix(name, "MEMORY_PRESSURE_"), slices.Contains(ofService, name):
 			continue
 		}
 		env = append(env, kv)
 	}
 	return env
+}
+
+// ofService are variables that a service manager gives to the service itself; see
+// systemd.exec(5). A consumer must neither speak for the daemon nor take the
+// daemon's directories for its own.
+var ofService = []string{
+	"NOTIFY_SOCKET", "INVOCATION_ID", "JOURNAL_STREAM", "SYSTEMD_EXEC_PID", "MAINPID", "FDSTORE",
+	"STATE_DIRECTORY", "LOGS_DIRECTORY", "RUNTIME_DIRECTORY", "CACHE_DIRECTORY", "CONFIGURATION_DIRECTORY",
 }
 
 // blueprint is what the slots of one consumer have in common, as long as it

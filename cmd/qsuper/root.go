@@ -51,6 +51,7 @@ func (a *app) commands() []*cobra.Command {
 		newEventsCmd(a),
 		newReloadCmd(a),
 		newCheckCmd(a),
+		newUnitCmd(a),
 		newDemoCmd(a),
 		newVersionCmd(a),
 		newCompletionCmd(a),

@@ -12,7 +12,6 @@ import (
 	"sync"
 	"time"
 
-	systemd "github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 
 	"qsuper/config"
@@ -58,6 +57,9 @@ type engine struct {
 	stops  sync.WaitGroup // stops of everything that are under way
 	done   chan struct{}  // closed when everything has been stopped
 	end    sync.Once
+
+	watchdog time.Duration // how often the service manager wants to hear from us; 0: never
+	answers  func() error  // asks every owner; returns when all have answered
 }
 
 // runEngine runs until everything has been stopped, or until the keeper is
@@ -93,6 +95,10 @@ func runEngine(ctx context.Context, o engineOptions) error {
 		Path: cfg.Daemon.Socket.Path, Mode: fs.FileMode(cfg.Daemon.Socket.Mode), Group: cfg.Daemon.Socket.Group, Log: e.log,
 	})
 	e.saveInForce(o.stateDir, cfg)
+	if e.watchdog, err = watchdogEvery(os.Getenv, hello.PID, os.Getpid()); err != nil {
+		e.log.Warn("no watchdog", "error", err)
+	}
+	e.answers = func() error { _, err := d.Status(control.StatusQuery{}); return err }
 	return e.run(ctx)
 }
 
@@ -114,6 +120,9 @@ func (e *engine) run(ctx context.Context) error {
 	parts.Go(func() { errs <- e.runner.Run(life); stop() })
 	parts.Go(func() { errs <- e.server.Run(life); stop() })
 	parts.Go(func() { e.obey(life) })
+	if e.watchdog > 0 {
+		parts.Go(func() { e.feed(life, e.watchdog, e.answers) })
+	}
 	e.announce(life)
 	select {
 	case <-e.done:
@@ -155,8 +164,10 @@ func (e *engine) finish() { e.end.Do(func() { close(e.done) }) }
 func (e *engine) stopAll(now bool) <-chan runner.Reply {
 	replies := make(chan runner.Reply, 1)
 	e.log.Info("stopping everything", "now", now)
-	e.notify("STOPPING=1")
+	over := make(chan struct{})
+	e.stops.Go(func() { e.stopping(over) })
 	e.stops.Go(func() {
+		defer close(over)
 		reply := e.runner.Shutdown(e.life, now)
 		replies <- reply
 		if !reply.TimedOut {
@@ -282,12 +293,4 @@ func newLogger(f *os.File, o config.DaemonLog) *slog.Logger {
 		return at
 	}
 	return slog.New(slog.NewTextHandler(f, opts))
-}
-
-// notify tells the service manager, if there is one. It is nobody's failure
-// when it cannot be told.
-func (e *engine) notify(state string) {
-	if _, err := systemd.SdNotify(false, state); err != nil {
-		e.log.Warn("tell the service manager", "state", state, "error", err)
-	}
 }

@@ -1,0 +1,206 @@
+package systemd
+
+import (
+	"encoding/json"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// worker tells that it has begun, and finishes its message when asked to stop,
+// for as many seconds as its argument says.
+const worker = `#!/bin/sh
+env >/srv/env
+trap 'sleep "$1"; echo $$ >>/srv/finished; exit 0' TERM
+echo $$ >>/srv/begun
+while :; do sleep 0.1; done
+`
+
+const file = `version: 1
+daemon: {interval: 200ms}
+consumers:
+  orders: {command: [/bin/sh, /srv/worker, "0"], spawn: always, stop: {grace: 40s}}
+`
+
+type status struct {
+	Daemon struct {
+		KeeperPID int `json:"keeper_pid"`
+		EnginePID int `json:"engine_pid"`
+	} `json:"daemon"`
+	Consumers []struct {
+		Name    string `json:"name"`
+		Running int    `json:"running"`
+	} `json:"consumers"`
+}
+
+// status is false as long as nobody answers.
+func (b *box) status() (s status, ok bool) {
+	b.t.Helper()
+	o := b.try("/srv/qsuper", "status", "--json")
+	return s, json.Unmarshal([]byte(o.text), &s) == nil && s.Daemon.EnginePID != 0
+}
+
+// up boots a box in which the service runs, and returns the consumer's pid.
+func up(t *testing.T, file, service string) (*box, status, string) {
+	t.Helper()
+	b := newBox(t, file)
+	b.boot()
+	b.install(service)
+	b.must("systemctl", "start", "qsuper")
+	s, ok := b.status() // at once: started means ready
+	if !ok || strconv.Itoa(s.Daemon.KeeperPID) != b.property("MainPID") {
+		t.Errorf("started, but not ready: %+v, main process %s", s, b.property("MainPID"))
+	}
+	eventually(t, "the consumer runs", func() bool { return len(b.lines("begun")) == 1 })
+	return b, s, b.lines("begun")[0]
+}
+
+// untouched checks that the one consumer there has been still lives.
+func (b *box) untouched(pid string) {
+	b.t.Helper()
+	if begun := b.lines("begun"); len(begun) != 1 || !b.alive(pid) || len(b.lines("finished")) > 0 {
+		b.t.Errorf("the consumer was touched: begun %v, finished %v, %s lives: %v", begun, b.lines("finished"), pid, b.alive(pid))
+	}
+}
+
+func TestStartReloadStop(t *testing.T) {
+	b, _, pid := up(t, file, "")
+	if got := b.property("TimeoutStopUSec"); got != "1min 10s" {
+		t.Errorf("TimeoutStopUSec=%s", got)
+	}
+	for _, kv := range b.lines("env") {
+		for _, name := range []string{"NOTIFY_SOCKET=", "WATCHDOG_", "INVOCATION_ID=", "STATE_DIRECTORY=", "JOURNAL_STREAM=", "SYSTEMD_EXEC_PID="} {
+			if strings.HasPrefix(kv, name) {
+				t.Errorf("the consumer has %s", kv)
+			}
+		}
+	}
+	b.write("qsuper.yaml", file+"  mails: {command: [/bin/sleep, '1000'], spawn: always}\n")
+	b.must("systemctl", "reload", "qsuper")
+	eventually(t, "the new consumer runs", func() bool {
+		s, ok := b.status()
+		return ok && len(s.Consumers) == 2 && s.Consumers[1].Running == 1
+	})
+	b.write("qsuper.yaml", "version: 1\nconsumer: {}\n")
+	if o := b.try("systemctl", "reload", "qsuper"); o.code == 0 {
+		t.Errorf("the reload of a bad file succeeded: %s", o.text)
+	}
+	if journal := b.must("journalctl", "--no-pager", "-u", "qsuper", "-o", "cat"); !strings.Contains(journal, `did you mean "consumers"`) {
+		t.Errorf("the journal does not say what is wrong:\n%s", journal)
+	}
+	if got := b.property("ActiveState"); got != "active" {
+		t.Errorf("after a refused reload it is %s", got)
+	}
+	b.untouched(pid)
+	b.must("systemctl", "stop", "qsuper")
+	if got := b.property("Result"); got != "success" || b.alive(pid) || len(b.lines("finished")) != 1 {
+		t.Errorf("stopped: %s, finished %v", got, b.lines("finished"))
+	}
+}
+
+func TestItIsThereAfterABoot(t *testing.T) {
+	b := newBox(t, file)
+	b.boot()
+	b.install("")
+	b.must("systemctl", "enable", "qsuper")
+	if len(b.lines("begun")) > 0 {
+		t.Error("enabling started it")
+	}
+	b.halt()
+	b.boot()
+	eventually(t, "the consumer runs", func() bool { return len(b.lines("begun")) == 1 })
+	if got := b.property("ActiveState"); got != "active" {
+		t.Errorf("it is %s", got)
+	}
+}
+
+// What `qsuper stop` has stopped systemd does not start again.
+func TestStopByCommandIsNotUndone(t *testing.T) {
+	b, _, pid := up(t, file, "")
+	b.must("/srv/qsuper", "stop")
+	eventually(t, "the service is down", func() bool { return b.property("ActiveState") == "inactive" })
+	if got := b.property("NRestarts") + " " + b.property("SubState") + " " + b.property("Result"); got != "0 dead success" || b.alive(pid) {
+		t.Errorf("%s, consumer lives: %v", got, b.alive(pid))
+	}
+}
+
+func TestTheEngineIsKilled(t *testing.T) {
+	b, s, pid := up(t, file, "")
+	b.must("kill", "-KILL", strconv.Itoa(s.Daemon.EnginePID))
+	eventually(t, "the next engine answers", func() bool {
+		now, ok := b.status()
+		return ok && now.Daemon.EnginePID != s.Daemon.EnginePID && now.Consumers[0].Running == 1
+	})
+	b.untouched(pid)
+	if got := b.property("NRestarts") + " " + b.property("ActiveState"); got != "0 active" {
+		t.Errorf("systemd has seen it: %s", got)
+	}
+	b.must("systemctl", "stop", "qsuper")
+	if b.alive(pid) {
+		t.Error("the consumer outlives the stop")
+	}
+}
+
+// Nobody adopts the consumer, for now, but it goes on and there is no second one.
+func TestTheKeeperIsKilled(t *testing.T) {
+	b, s, pid := up(t, file, "")
+	b.must("kill", "-KILL", strconv.Itoa(s.Daemon.KeeperPID))
+	eventually(t, "the next keeper answers", func() bool {
+		now, ok := b.status()
+		return ok && now.Daemon.KeeperPID != s.Daemon.KeeperPID
+	})
+	b.untouched(pid)
+	if got := b.property("NRestarts") + " " + b.property("ActiveState"); got != "1 active" {
+		t.Errorf("%s", got)
+	}
+}
+
+// A hung engine is told by its silence, not by a healthy one's.
+func TestTheWatchdogBarks(t *testing.T) {
+	b, s, pid := up(t, file, "WatchdogSec=2s")
+	fed := func() string { return b.property("WatchdogTimestampMonotonic") }
+	first := fed()
+	eventually(t, "the watchdog is fed", func() bool { return fed() != first })
+	if got := b.property("NRestarts"); got != "0" {
+		t.Errorf("%s restarts of a healthy daemon", got)
+	}
+	b.must("kill", "-STOP", strconv.Itoa(s.Daemon.EnginePID))
+	eventually(t, "somebody has replaced it", func() bool {
+		now, ok := b.status()
+		return ok && now.Daemon.EnginePID != s.Daemon.EnginePID
+	})
+	b.untouched(pid)
+	t.Logf("restarts by systemd: %s", b.property("NRestarts"))
+}
+
+// A message that takes longer than systemd would wait is finished all the same.
+func TestALongGraceIsHonoured(t *testing.T) {
+	long := strings.Replace(file, `"0"`, `"7"`, 1)
+	b, _, pid := up(t, long, "TimeoutStopSec=3s")
+	o := b.try("systemctl", "stop", "qsuper")
+	if o.code != 0 || o.took < 7*time.Second || len(b.lines("finished")) != 1 || b.alive(pid) {
+		t.Errorf("stop: exit %d after %s, finished %v\n%s", o.code, o.took, b.lines("finished"), o.text)
+	}
+	if got := b.property("Result"); got != "success" {
+		t.Errorf("Result=%s", got)
+	}
+}
+
+func TestTheUnitIsSound(t *testing.T) {
+	b := newBox(t, file)
+	b.boot()
+	b.install("")
+	if said := b.must("systemd-analyze", "verify", "--man=no", "/etc/systemd/system/qsuper.service"); said != "" {
+		t.Errorf("verify: %s", said)
+	}
+	// It must be able to start anything as anybody, so the number is high; what is
+	// tested is that systemd can tell, and that nobody makes it higher unseen.
+	said := b.must("systemd-analyze", "security", "--no-pager", "qsuper.service")
+	lines := strings.Split(said, "\n")
+	last := lines[len(lines)-1]
+	if !strings.Contains(last, "Overall exposure level") {
+		t.Errorf("security: %s", said)
+	}
+	t.Log(last)
+}
