@@ -21,6 +21,7 @@ type Program struct {
 	IdleTimeout time.Duration // 0: idle instances stay
 	Queue       string        // "orders on broker", for texts; "" = no queue
 	Window      Window        // nil: always
+	Policy      slot.Policy   // what an exit means; Key is the consumer's name
 }
 
 // Window is a span of time that opens and closes.

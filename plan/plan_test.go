@@ -239,7 +239,7 @@ func TestIdle(t *testing.T) {
 }
 
 func TestSummary(t *testing.T) {
-	p := Program{Name: "a", Min: 2, Max: 2}
+	p := Program{Name: "a", Min: 2, Max: 2, Policy: slot.Policy{Initial: time.Second, Factor: 2, Max: time.Minute, ResetAfter: time.Minute}}
 	tests := []struct {
 		name    string
 		o       Observed
@@ -254,6 +254,7 @@ func TestSummary(t *testing.T) {
 		{"paused", Observed{Paused: "by root"}, slots(2, nil), Held, true, slot.Paused},
 		{"backoff", Observed{}, slots(2, func(_ int, s *Slot) { s.Want, s.Reason.Code, s.Failures = slot.Up, slot.Backoff, 1 }), Backoff, false, slot.Backoff},
 		{"crash loop that runs now", Observed{}, slots(2, func(i int, s *Slot) { run(time.Second)(i, s); s.Failures = 3 }), Running, false, slot.Backoff},
+		{"crashed long ago, stable since", Observed{}, slots(2, func(i int, s *Slot) { run(time.Minute)(i, s); s.Failures = 3 }), Running, true, slot.OK},
 		{"locked", Observed{}, slots(2, func(_ int, s *Slot) { s.Want, s.Reason.Code = slot.Up, slot.Locked }), Waiting, false, slot.Locked},
 		{"permanent", Observed{}, slots(2, func(_ int, s *Slot) { s.Phase, s.Final, s.Reason.Code = slot.Halted, true, slot.Permanent }), Held, false, slot.Permanent},
 		{"ended well", Observed{}, slots(2, func(_ int, s *Slot) { s.Phase, s.Final, s.Reason.Code = slot.Halted, true, slot.Ended }), Stopped, true, slot.Ended},

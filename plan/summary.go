@@ -30,12 +30,12 @@ type Summary struct {
 }
 
 // crashLoop is the number of failures in a row from which a process that runs
-// at the moment still counts as crash-looping.
+// at the moment still counts as crash-looping, until it has proved stable.
 const crashLoop = 3
 
 // Summarize reduces slots to one row.
 func Summarize(p Program, r Result, slots []Slot, now time.Time) Summary {
-	c := count(slots)
+	c := count(p, slots, now)
 	s := Summary{Running: c.running, Healthy: true, Reason: r.Reason}
 	s.State = state(r, slots, c)
 	switch {
@@ -79,14 +79,14 @@ type counts struct {
 	failing, final, stuck, waiting, draining *Slot
 }
 
-func count(slots []Slot) counts {
+func count(p Program, slots []Slot, now time.Time) counts {
 	var c counts
 	for i := range slots {
 		s := &slots[i]
 		switch {
 		case s.Phase == slot.Running:
 			c.running++
-			if s.Failures >= crashLoop {
+			if s.Failures >= crashLoop && now.Sub(s.Started) < max(p.Policy.ResetAfter, p.Policy.Pause(s.Failures)) {
 				c.failing = s
 			}
 		case s.Phase == slot.Draining || s.Phase == slot.Killing:

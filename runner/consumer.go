@@ -88,6 +88,8 @@ func (c *consumer) configure(cfg *config.Consumer) {
 	}
 	c.prog = program(cfg, c.human.Count)
 	c.policy = policy(cfg)
+	c.prog.Policy = c.policy
+	c.prog.Policy.Key = cfg.Name
 	c.again = plainExits(c.policy)
 	for n := len(c.units); n < c.prog.Max; n++ {
 		c.grow()
