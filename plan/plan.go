@@ -85,6 +85,7 @@ type Memory struct {
 	Target     int       // of the last decision
 	FewerSince time.Time // since when fewer would do
 	EmptySince time.Time // since when the queue has been empty and nothing in flight
+	Breaker    Breaker
 }
 
 // Decision is what is wanted of one slot.
@@ -99,6 +100,7 @@ type Result struct {
 	Decisions []Decision  // one for each slot
 	Reason    slot.Reason // why Target is what it is
 	Memory    Memory
+	Rationed  bool      // only some of those that are wanted may start: nobody may start one unasked
 	Next      time.Time // decide again then even if nothing changes; zero: no need
 }
 
@@ -124,6 +126,9 @@ func Decide(p Program, o Observed, m Memory, slots []Slot, now time.Time) Result
 		share(&r, p, o, slots, now)
 	}
 	individually(&r, p, slots)
+	if want == slot.Up {
+		ration(&r, p, o, slots, now)
+	}
 	return r
 }
 

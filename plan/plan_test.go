@@ -90,8 +90,8 @@ func TestGates(t *testing.T) {
 		if up != tt.up || hold != tt.hold || up+hold+down != 2 || r.Reason.Code != tt.code || !strings.Contains(r.Reason.Text, tt.evidence) {
 			t.Errorf("%s: %d up, %d hold, %d down, %q %q", tt.name, up, hold, down, r.Reason.Code, r.Reason.Text)
 		}
-		list := Gates(tt.p, tt.o, now.Add(400*time.Millisecond))
-		if len(list) != len(gates) {
+		list := Gates(tt.p, tt.o, Memory{}, now.Add(400*time.Millisecond))
+		if len(list) != len(gates)+1 {
 			t.Errorf("%s: %d gates explained", tt.name, len(list))
 		}
 		for _, g := range list {

@@ -39,6 +39,8 @@ func Summarize(p Program, r Result, slots []Slot, now time.Time) Summary {
 	s := Summary{Running: c.running, Healthy: true, Reason: r.Reason}
 	s.State = state(r, slots, c)
 	switch {
+	case r.Reason.Code == slot.Breaker:
+		s.Healthy = false
 	case c.failing != nil && s.State != Stopping && s.State != Stopped:
 		s.Healthy = false
 		s.Reason = c.failing.Reason
@@ -120,7 +122,7 @@ func state(r Result, slots []Slot, c counts) State {
 		return Stopped
 	case c.running > 0:
 		return Running
-	case c.failing != nil:
+	case c.failing != nil || code == slot.Breaker && c.alive == 0:
 		return Backoff
 	case c.alive > 0:
 		if c.draining != nil && c.draining.Want == slot.Down {

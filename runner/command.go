@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"qsuper/plan"
 	"qsuper/slot"
 )
 
@@ -258,8 +259,9 @@ func (c *consumer) command(cmd Command, t target, now time.Time) []run {
 	return alive
 }
 
-// retry ends backoffs, and halts that only a person may end.
+// retry ends backoffs and holds, and halts that only a person may end.
 func (c *consumer) retry(units []*unit, now time.Time) {
+	c.memory.Breaker = plan.Breaker{}
 	for _, u := range units {
 		if !u.state.Phase.Alive() {
 			c.step(u, now, slot.Retry{})

@@ -216,6 +216,10 @@ func (c *consumer) settle(now time.Time) time.Time {
 		}
 		next = min(next, c.due[n])
 	}
+	if c.replan { // a start failed on the spot
+		c.decide(now)
+		next = slices.Min(append(c.due, never))
+	}
 	c.acknowledge()
 	c.shrink()
 	again := plan.Sooner(c.proceed(now), c.result.Next)
@@ -254,8 +258,17 @@ func (c *consumer) decide(now time.Time) {
 	for _, u := range c.units {
 		c.views = append(c.views, u.view())
 	}
+	free, held := !c.result.Rationed, c.memory.Breaker.Trips
 	c.result = plan.Decide(c.prog, c.observed, c.memory, c.views, now)
 	c.memory = c.result.Memory
+	if b := &c.memory.Breaker; b.Trips > held {
+		c.r.log.Warn("starts are held", "consumer", c.name, "code", slot.Breaker, "reason", b.Cause, "seconds", b.Until.Sub(now).Seconds())
+	}
+	if free && c.result.Rationed {
+		for _, u := range c.units {
+			c.withdraw(u)
+		}
+	}
 	for i, u := range c.units {
 		d := c.result.Decisions[i]
 		if c.r.pass && u.state.Run > 0 && !u.state.Phase.Alive() && u.state.Reason.Code != slot.StartRate {
@@ -298,6 +311,7 @@ func (c *consumer) step(u *unit, now time.Time, ev slot.Event) {
 	u.state = state
 	c.note(u)
 	if state.Phase != old.Phase {
+		c.learn(old, state, u.n, now)
 		c.moved(u, old)
 	}
 	switch effect {
