@@ -57,7 +57,7 @@ func Gates(p Program, o Observed, m Memory, now time.Time) []Gate {
 		v.Evidence += age(v.Name, o, now)
 		list = append(list, v)
 	}
-	return append(list, breakerGate(p, &m.Breaker, now))
+	return append(list, rampGate(p, o, now), breakerGate(p, &m.Breaker, now))
 }
 
 // age says how old the evidence is; it is no part of the reason of a slot,

@@ -48,6 +48,10 @@ type Conn struct {
 	Err     string
 	Latency time.Duration
 	At      time.Time // of the last answer or failure
+
+	Back    time.Time // when it last came up after having been down; zero: it has not
+	Turn    int       // place of this consumer among those that need it, from 0
+	Sharers int       // how many those are
 }
 
 // ConnState says whether a connection answers.

@@ -20,13 +20,23 @@ func ration(r *Result, p Program, o Observed, slots []Slot, now time.Time) {
 		}
 	}
 	b.advance(p, wanted, slots, now)
-	free, why, shown, next := b.free(slots), slot.Reason{}, "", time.Time{}
-	if free == math.MaxInt {
+	free, why, shown := b.free(slots), slot.Reason{}, ""
+	if free < math.MaxInt {
+		r.Rationed = true
+		why, shown = b.reason(), b.evidence(now)
+		r.Next = Sooner(r.Next, b.next(slots))
+	}
+	if n, conn, next := ramp(o, slots, now); conn != nil {
+		r.Rationed = true
+		r.Next = Sooner(r.Next, next)
+		if n < free {
+			free, why = n, rampReason(conn)
+			shown = why.Text
+		}
+	}
+	if !r.Rationed {
 		return
 	}
-	why, shown, next = b.reason(), b.evidence(now), b.next(slots)
-	r.Rationed = true
-	r.Next = Sooner(r.Next, next)
 	line := candidates(r, slots, now)
 	if free >= len(line) {
 		return

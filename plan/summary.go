@@ -58,6 +58,7 @@ func Summarize(p Program, r Result, slots []Slot, now time.Time) Summary {
 		s.Reason = c.stuck.Reason
 	case unhealthy[r.Reason.Code]:
 		s.Healthy = false
+	case r.Reason.Code == slot.Ramp && s.State != Stopping: // it will be up in seconds
 	case s.State == Running:
 		s.Reason = slot.Reason{Code: slot.OK}
 		if c.running < r.Target && c.waiting != nil {

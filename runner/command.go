@@ -308,6 +308,9 @@ func (u *unit) rests() bool {
 	case slot.Draining, slot.Killing:
 		return s.Want == slot.Up // a `start` has no part in how long that takes
 	case slot.Waiting:
+		if s.Want == slot.Hold {
+			return s.Wish.Code != slot.Ramp
+		}
 		return s.Want != slot.Up || s.Reason.Code != slot.StartRate
 	}
 	return true

@@ -287,12 +287,12 @@ func (c *consumer) decide(now time.Time) {
 func (c *consumer) observe() plan.Observed {
 	o := plan.Observed{Shutdown: c.shutdown, Stopped: c.human.Stopped, Paused: c.human.Paused}
 	for _, name := range c.cfg.Requires {
-		o.Conns = append(o.Conns, c.r.board.latest(name).conn.Conn)
+		o.Conns = append(o.Conns, c.r.board.conn(name, c))
 	}
 	if q := c.cfg.Queue; q != nil {
 		l := c.r.board.latest(q.Connection)
 		if !slices.Contains(c.cfg.Requires, q.Connection) {
-			o.Conns = append(o.Conns, l.conn.Conn)
+			o.Conns = append(o.Conns, c.r.board.conn(q.Connection, c))
 		}
 		if reading, ok := l.readings[q.Queue]; ok {
 			o.Queue = &plan.Depth{Reading: reading, At: l.conn.At}
