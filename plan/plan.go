@@ -90,6 +90,7 @@ type Memory struct {
 	FewerSince time.Time // since when fewer would do
 	EmptySince time.Time // since when the queue has been empty and nothing in flight
 	Breaker    Breaker
+	Deaths     []Death // the latest crashes without progress between them, oldest first
 }
 
 // Decision is what is wanted of one slot.
@@ -105,6 +106,7 @@ type Result struct {
 	Reason    slot.Reason // why Target is what it is
 	Memory    Memory
 	Rationed  bool      // only some of those that are wanted may start: nobody may start one unasked
+	Hint      string    // what crashes may have in common, in words; "" = nothing is known
 	Next      time.Time // decide again then even if nothing changes; zero: no need
 }
 
@@ -121,6 +123,7 @@ func Decide(p Program, o Observed, m Memory, slots []Slot, now time.Time) Result
 		}
 	}
 	r.Memory.EmptySince = emptySince(o, m, now)
+	poison(&r, p, o)
 	if p.Window != nil {
 		r.Next = p.Window.NextChange(now)
 	}

@@ -41,12 +41,14 @@ func Summarize(p Program, r Result, slots []Slot, now time.Time) Summary {
 	switch {
 	case r.Reason.Code == slot.Breaker:
 		s.Healthy = false
+		s.Reason = hinted(s.Reason, r)
 	case c.failing != nil && s.State != Stopping && s.State != Stopped:
 		s.Healthy = false
 		s.Reason = c.failing.Reason
 		if c.failing.Phase == slot.Running {
 			s.Reason = slot.Reason{Code: slot.Backoff, Text: fmt.Sprintf("crashed %d times in a row, last: %s", c.failing.Failures, c.failing.Last.Detail())}
 		}
+		s.Reason = hinted(s.Reason, r)
 	case s.State == Held && c.final != nil:
 		s.Healthy = c.final.Reason.Code == slot.Ended && !c.final.Last.Class.Failed()
 		s.Reason = c.final.Reason
@@ -71,6 +73,14 @@ func Summarize(p Program, r Result, slots []Slot, now time.Time) Summary {
 	}
 	s.Since = since(slots, s.State)
 	return s
+}
+
+// hinted is a reason with what crashes have in common, if that is known.
+func hinted(why slot.Reason, r Result) slot.Reason {
+	if r.Hint != "" {
+		why.Text = why.String() + "; " + r.Hint
+	}
+	return why
 }
 
 // unhealthy are the reasons of a whole consumer for which somebody must be

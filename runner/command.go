@@ -261,7 +261,7 @@ func (c *consumer) command(cmd Command, t target, now time.Time) []run {
 
 // retry ends backoffs and holds, and halts that only a person may end.
 func (c *consumer) retry(units []*unit, now time.Time) {
-	c.memory.Breaker = plan.Breaker{}
+	c.memory.Breaker, c.memory.Deaths = plan.Breaker{}, nil
 	for _, u := range units {
 		if !u.state.Phase.Alive() {
 			c.step(u, now, slot.Retry{})

@@ -49,7 +49,7 @@ func (c *consumer) reconfigure(cfg *config.Consumer, now time.Time) {
 	c.configure(cfg)
 	finger := c.finger()
 	if before != finger {
-		c.memory.Breaker = plan.Breaker{} // what crashed may be repaired
+		c.memory.Breaker, c.memory.Deaths = plan.Breaker{}, nil // what crashed may be repaired
 	}
 	var outdated []*unit
 	for _, u := range c.units {
