@@ -48,15 +48,16 @@ var gates = []gate{
 func down(Program) slot.Want { return slot.Down }
 func hold(Program) slot.Want { return slot.Hold }
 
-// Gates returns every gate in order, looked at again at now.
-func Gates(p Program, o Observed, now time.Time) []Gate {
-	list := make([]Gate, 0, len(gates))
+// Gates returns every gate in order, looked at again at now. m is what the
+// latest decision remembers.
+func Gates(p Program, o Observed, m Memory, now time.Time) []Gate {
+	list := make([]Gate, 0, len(gates)+2)
 	for _, g := range gates {
 		v := g.look(p, o, now)
 		v.Evidence += age(v.Name, o, now)
 		list = append(list, v)
 	}
-	return list
+	return append(list, rampGate(p, o, now), breakerGate(p, &m.Breaker, now))
 }
 
 // age says how old the evidence is; it is no part of the reason of a slot,
@@ -225,6 +226,18 @@ func budgetGate(_ Program, o Observed, _ time.Time) Gate {
 		text += fmt.Sprintf("%d MiB available, %d MiB reserved", b.Available>>20, b.Reserve>>20)
 	}
 	return Gate{Name: "budget", State: Open, Evidence: text}
+}
+
+// breakerGate informs: who may start is decided in ration.
+func breakerGate(p Program, b *Breaker, now time.Time) Gate {
+	if p.Max < 2 {
+		return Gate{Name: "breaker", State: Skipped, Evidence: "a single instance has its backoff only"}
+	}
+	g := Gate{Name: "breaker", State: Open, Evidence: b.evidence(now)}
+	if b.Phase != Watching {
+		g.State = Closed
+	}
+	return g
 }
 
 // needsDepth says whether the number of messages has a say at all.

@@ -21,6 +21,7 @@ type Program struct {
 	IdleTimeout time.Duration // 0: idle instances stay
 	Queue       string        // "orders on broker", for texts; "" = no queue
 	Window      Window        // nil: always
+	Policy      slot.Policy   // what an exit means; Key is the consumer's name
 }
 
 // Window is a span of time that opens and closes.
@@ -47,6 +48,10 @@ type Conn struct {
 	Err     string
 	Latency time.Duration
 	At      time.Time // of the last answer or failure
+
+	Back    time.Time // when it last came up after having been down; zero: it has not
+	Turn    int       // place of this consumer among those that need it, from 0
+	Sharers int       // how many those are
 }
 
 // ConnState says whether a connection answers.
@@ -84,6 +89,8 @@ type Memory struct {
 	Target     int       // of the last decision
 	FewerSince time.Time // since when fewer would do
 	EmptySince time.Time // since when the queue has been empty and nothing in flight
+	Breaker    Breaker
+	Deaths     []Death // the latest crashes without progress between them, oldest first
 }
 
 // Decision is what is wanted of one slot.
@@ -98,6 +105,8 @@ type Result struct {
 	Decisions []Decision  // one for each slot
 	Reason    slot.Reason // why Target is what it is
 	Memory    Memory
+	Rationed  bool      // only some of those that are wanted may start: nobody may start one unasked
+	Hint      string    // what crashes may have in common, in words; "" = nothing is known
 	Next      time.Time // decide again then even if nothing changes; zero: no need
 }
 
@@ -114,6 +123,7 @@ func Decide(p Program, o Observed, m Memory, slots []Slot, now time.Time) Result
 		}
 	}
 	r.Memory.EmptySince = emptySince(o, m, now)
+	poison(&r, p, o)
 	if p.Window != nil {
 		r.Next = p.Window.NextChange(now)
 	}
@@ -123,6 +133,9 @@ func Decide(p Program, o Observed, m Memory, slots []Slot, now time.Time) Result
 		share(&r, p, o, slots, now)
 	}
 	individually(&r, p, slots)
+	if want == slot.Up {
+		ration(&r, p, o, slots, now)
+	}
 	return r
 }
 

@@ -90,8 +90,8 @@ func TestGates(t *testing.T) {
 		if up != tt.up || hold != tt.hold || up+hold+down != 2 || r.Reason.Code != tt.code || !strings.Contains(r.Reason.Text, tt.evidence) {
 			t.Errorf("%s: %d up, %d hold, %d down, %q %q", tt.name, up, hold, down, r.Reason.Code, r.Reason.Text)
 		}
-		list := Gates(tt.p, tt.o, now.Add(400*time.Millisecond))
-		if len(list) != len(gates) {
+		list := Gates(tt.p, tt.o, Memory{}, now.Add(400*time.Millisecond))
+		if len(list) != len(gates)+2 {
 			t.Errorf("%s: %d gates explained", tt.name, len(list))
 		}
 		for _, g := range list {
@@ -239,7 +239,7 @@ func TestIdle(t *testing.T) {
 }
 
 func TestSummary(t *testing.T) {
-	p := Program{Name: "a", Min: 2, Max: 2}
+	p := Program{Name: "a", Min: 2, Max: 2, Policy: slot.Policy{Initial: time.Second, Factor: 2, Max: time.Minute, ResetAfter: time.Minute}}
 	tests := []struct {
 		name    string
 		o       Observed
@@ -254,6 +254,7 @@ func TestSummary(t *testing.T) {
 		{"paused", Observed{Paused: "by root"}, slots(2, nil), Held, true, slot.Paused},
 		{"backoff", Observed{}, slots(2, func(_ int, s *Slot) { s.Want, s.Reason.Code, s.Failures = slot.Up, slot.Backoff, 1 }), Backoff, false, slot.Backoff},
 		{"crash loop that runs now", Observed{}, slots(2, func(i int, s *Slot) { run(time.Second)(i, s); s.Failures = 3 }), Running, false, slot.Backoff},
+		{"crashed long ago, stable since", Observed{}, slots(2, func(i int, s *Slot) { run(time.Minute)(i, s); s.Failures = 3 }), Running, true, slot.OK},
 		{"locked", Observed{}, slots(2, func(_ int, s *Slot) { s.Want, s.Reason.Code = slot.Up, slot.Locked }), Waiting, false, slot.Locked},
 		{"permanent", Observed{}, slots(2, func(_ int, s *Slot) { s.Phase, s.Final, s.Reason.Code = slot.Halted, true, slot.Permanent }), Held, false, slot.Permanent},
 		{"ended well", Observed{}, slots(2, func(_ int, s *Slot) { s.Phase, s.Final, s.Reason.Code = slot.Halted, true, slot.Ended }), Stopped, true, slot.Ended},

@@ -30,21 +30,25 @@ type Summary struct {
 }
 
 // crashLoop is the number of failures in a row from which a process that runs
-// at the moment still counts as crash-looping.
+// at the moment still counts as crash-looping, until it has proved stable.
 const crashLoop = 3
 
 // Summarize reduces slots to one row.
 func Summarize(p Program, r Result, slots []Slot, now time.Time) Summary {
-	c := count(slots)
+	c := count(p, slots, now)
 	s := Summary{Running: c.running, Healthy: true, Reason: r.Reason}
 	s.State = state(r, slots, c)
 	switch {
+	case r.Reason.Code == slot.Breaker:
+		s.Healthy = false
+		s.Reason = hinted(s.Reason, r)
 	case c.failing != nil && s.State != Stopping && s.State != Stopped:
 		s.Healthy = false
 		s.Reason = c.failing.Reason
 		if c.failing.Phase == slot.Running {
 			s.Reason = slot.Reason{Code: slot.Backoff, Text: fmt.Sprintf("crashed %d times in a row, last: %s", c.failing.Failures, c.failing.Last.Detail())}
 		}
+		s.Reason = hinted(s.Reason, r)
 	case s.State == Held && c.final != nil:
 		s.Healthy = c.final.Reason.Code == slot.Ended && !c.final.Last.Class.Failed()
 		s.Reason = c.final.Reason
@@ -56,6 +60,7 @@ func Summarize(p Program, r Result, slots []Slot, now time.Time) Summary {
 		s.Reason = c.stuck.Reason
 	case unhealthy[r.Reason.Code]:
 		s.Healthy = false
+	case r.Reason.Code == slot.Ramp && s.State != Stopping: // it will be up in seconds
 	case s.State == Running:
 		s.Reason = slot.Reason{Code: slot.OK}
 		if c.running < r.Target && c.waiting != nil {
@@ -70,6 +75,14 @@ func Summarize(p Program, r Result, slots []Slot, now time.Time) Summary {
 	return s
 }
 
+// hinted is a reason with what crashes have in common, if that is known.
+func hinted(why slot.Reason, r Result) slot.Reason {
+	if r.Hint != "" {
+		why.Text = why.String() + "; " + r.Hint
+	}
+	return why
+}
+
 // unhealthy are the reasons of a whole consumer for which somebody must be
 // told: it should run and cannot.
 var unhealthy = map[slot.Code]bool{slot.Connection: true, slot.NoQueue: true, slot.QueueUnsure: true}
@@ -79,14 +92,14 @@ type counts struct {
 	failing, final, stuck, waiting, draining *Slot
 }
 
-func count(slots []Slot) counts {
+func count(p Program, slots []Slot, now time.Time) counts {
 	var c counts
 	for i := range slots {
 		s := &slots[i]
 		switch {
 		case s.Phase == slot.Running:
 			c.running++
-			if s.Failures >= crashLoop {
+			if s.Failures >= crashLoop && now.Sub(s.Started) < max(p.Policy.ResetAfter, p.Policy.Pause(s.Failures)) {
 				c.failing = s
 			}
 		case s.Phase == slot.Draining || s.Phase == slot.Killing:
@@ -120,7 +133,7 @@ func state(r Result, slots []Slot, c counts) State {
 		return Stopped
 	case c.running > 0:
 		return Running
-	case c.failing != nil:
+	case c.failing != nil || code == slot.Breaker && c.alive == 0:
 		return Backoff
 	case c.alive > 0:
 		if c.draining != nil && c.draining.Want == slot.Down {

@@ -24,6 +24,7 @@ type Connection struct {
 type look struct {
 	conn     Connection
 	readings map[health.Queue]health.Reading
+	fell     bool // it has been down, and not up since
 }
 
 // poller asks one connection, once an interval, for everything anybody wants
@@ -34,13 +35,14 @@ type poller struct {
 	queues   []health.Queue
 	interval schedule.Interval
 	heirs    []*consumer // to be told of changes
+	turns    map[*consumer]int
 	latest   atomic.Pointer[look]
 	cancel   context.CancelFunc
 	done     chan struct{}
 }
 
 func newPoller(cfg *config.Connection) *poller {
-	p := &poller{cfg: cfg, probe: health.NewProbe(cfg.Name, cfg.Spec, cfg.Timeout), done: make(chan struct{})}
+	p := &poller{cfg: cfg, probe: health.NewProbe(cfg.Name, cfg.Spec, cfg.Timeout), done: make(chan struct{}), turns: map[*consumer]int{}}
 	p.latest.Store(&look{conn: Connection{Name: cfg.Name, Type: cfg.Type, Conn: plan.Conn{Name: cfg.Name, State: plan.ConnUnknown}}})
 	return p
 }
@@ -84,8 +86,11 @@ func (p *poller) tell(o health.Observation) {
 	l := &look{readings: make(map[health.Queue]health.Reading, len(p.queues))}
 	l.conn = Connection{Name: p.cfg.Name, Type: p.cfg.Type, Since: old.conn.Since}
 	l.conn.Conn = plan.Conn{Name: p.cfg.Name, State: plan.ConnUp, Err: o.Err, Latency: o.Latency, At: o.At}
+	l.conn.Back = old.conn.Back
 	if !o.Up {
-		l.conn.State = plan.ConnDown
+		l.conn.State, l.fell = plan.ConnDown, true
+	} else if old.fell {
+		l.conn.Back = o.At
 	}
 	if l.conn.State != old.conn.State {
 		l.conn.Since = o.At
@@ -133,6 +138,20 @@ func (b *board) latest(name string) *look {
 	return p.latest.Load()
 }
 
+// conn is what a consumer sees of a connection: its state, and the consumer's
+// place among those that need it.
+func (b *board) conn(name string, c *consumer) plan.Conn {
+	b.mu.Lock()
+	p := b.pollers[name]
+	b.mu.Unlock()
+	if p == nil {
+		return plan.Conn{Name: name, State: plan.ConnUnknown}
+	}
+	conn := p.latest.Load().conn.Conn
+	conn.Turn, conn.Sharers = p.turns[c], len(p.heirs)
+	return conn
+}
+
 // connections lists what is known of all connections, in the order of the file.
 func (b *board) connections() []Connection {
 	b.mu.Lock()
@@ -159,6 +178,7 @@ func (b *board) prepare(cfg *config.Config, consumers map[string]*consumer) (old
 			if !requires(c, conn.Name) {
 				continue
 			}
+			p.turns[consumers[c.Name]] = len(p.heirs)
 			p.heirs = append(p.heirs, consumers[c.Name])
 			if q := c.Queue; q != nil && q.Connection == conn.Name && !seen[q.Queue] {
 				seen[q.Queue] = true
@@ -172,8 +192,13 @@ func (b *board) prepare(cfg *config.Config, consumers map[string]*consumer) (old
 	defer b.mu.Unlock()
 	old = b.pollers
 	for name, p := range old {
-		if next := fresh[name]; next != nil && next.cfg.Type == p.cfg.Type && health.Same(next.cfg.Spec, p.cfg.Spec) {
-			next.latest.Store(p.latest.Load())
+		next, known := fresh[name], p.latest.Load()
+		switch {
+		case next == nil:
+		case next.cfg.Type == p.cfg.Type && health.Same(next.cfg.Spec, p.cfg.Spec):
+			next.latest.Store(known)
+		case known.fell: // repaired by the new file: others wait for it all the same
+			next.latest.Store(&look{conn: next.latest.Load().conn, fell: true})
 		}
 	}
 	b.pollers, b.order = fresh, order

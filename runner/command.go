@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"qsuper/plan"
 	"qsuper/slot"
 )
 
@@ -258,8 +259,9 @@ func (c *consumer) command(cmd Command, t target, now time.Time) []run {
 	return alive
 }
 
-// retry ends backoffs, and halts that only a person may end.
+// retry ends backoffs and holds, and halts that only a person may end.
 func (c *consumer) retry(units []*unit, now time.Time) {
+	c.memory.Breaker, c.memory.Deaths = plan.Breaker{}, nil
 	for _, u := range units {
 		if !u.state.Phase.Alive() {
 			c.step(u, now, slot.Retry{})
@@ -306,6 +308,9 @@ func (u *unit) rests() bool {
 	case slot.Draining, slot.Killing:
 		return s.Want == slot.Up // a `start` has no part in how long that takes
 	case slot.Waiting:
+		if s.Want == slot.Hold {
+			return s.Wish.Code != slot.Ramp
+		}
 		return s.Want != slot.Up || s.Reason.Code != slot.StartRate
 	}
 	return true

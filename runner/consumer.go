@@ -89,6 +89,8 @@ func (c *consumer) configure(cfg *config.Consumer) {
 	}
 	c.prog = program(cfg, c.human.Count)
 	c.policy = policy(cfg)
+	c.prog.Policy = c.policy
+	c.prog.Policy.Key = cfg.Name
 	c.again = plainExits(c.policy)
 	for n := len(c.units); n < c.prog.Max; n++ {
 		c.grow()
@@ -219,6 +221,10 @@ func (c *consumer) settle(now time.Time) time.Time {
 		}
 		next = min(next, c.due[n])
 	}
+	if c.replan { // a start failed on the spot
+		c.decide(now)
+		next = slices.Min(append(c.due, never))
+	}
 	c.acknowledge()
 	c.shrink()
 	again := plan.Sooner(c.proceed(now), c.result.Next)
@@ -257,8 +263,17 @@ func (c *consumer) decide(now time.Time) {
 	for _, u := range c.units {
 		c.views = append(c.views, u.view())
 	}
+	free, held := !c.result.Rationed, c.memory.Breaker.Trips
 	c.result = plan.Decide(c.prog, c.observed, c.memory, c.views, now)
 	c.memory = c.result.Memory
+	if b := &c.memory.Breaker; b.Trips > held {
+		c.r.log.Warn("starts are held", "consumer", c.name, "code", slot.Breaker, "reason", b.Cause, "seconds", b.Until.Sub(now).Seconds())
+	}
+	if free && c.result.Rationed {
+		for _, u := range c.units {
+			c.withdraw(u)
+		}
+	}
 	for i, u := range c.units {
 		d := c.result.Decisions[i]
 		if c.r.pass && u.state.Run > 0 && !u.state.Phase.Alive() && u.state.Reason.Code != slot.StartRate {
@@ -277,19 +292,28 @@ func (c *consumer) decide(now time.Time) {
 func (c *consumer) observe() plan.Observed {
 	o := plan.Observed{Shutdown: c.shutdown, Stopped: c.human.Stopped, Paused: c.human.Paused}
 	for _, name := range c.cfg.Requires {
-		o.Conns = append(o.Conns, c.r.board.latest(name).conn.Conn)
+		o.Conns = append(o.Conns, c.r.board.conn(name, c))
 	}
-	if q := c.cfg.Queue; q != nil {
-		l := c.r.board.latest(q.Connection)
-		if !slices.Contains(c.cfg.Requires, q.Connection) {
-			o.Conns = append(o.Conns, l.conn.Conn)
-		}
-		if reading, ok := l.readings[q.Queue]; ok {
-			o.Queue = &plan.Depth{Reading: reading, At: l.conn.At}
-		}
+	if q := c.cfg.Queue; q != nil && !slices.Contains(c.cfg.Requires, q.Connection) {
+		o.Conns = append(o.Conns, c.r.board.conn(q.Connection, c))
 	}
+	o.Queue = c.depth()
 	o.Budget = c.r.budget()
 	return o
+}
+
+// depth is the latest reading of the consumer's queue; nil: there is none.
+func (c *consumer) depth() *plan.Depth {
+	q := c.cfg.Queue
+	if q == nil {
+		return nil
+	}
+	l := c.r.board.latest(q.Connection)
+	reading, ok := l.readings[q.Queue]
+	if !ok {
+		return nil
+	}
+	return &plan.Depth{Reading: reading, At: l.conn.At}
 }
 
 // step is the only way a slot changes.
@@ -301,6 +325,7 @@ func (c *consumer) step(u *unit, now time.Time, ev slot.Event) {
 	u.state = state
 	c.note(u)
 	if state.Phase != old.Phase {
+		c.learn(old, state, u.n, now)
 		c.moved(u, old)
 	}
 	switch effect {

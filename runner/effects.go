@@ -5,7 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"qsuper/health"
 	"qsuper/keeper"
 	"qsuper/slot"
 )
@@ -87,15 +86,11 @@ func (c *consumer) exited(u *unit, e keeper.Exited, now time.Time) {
 }
 
 func (c *consumer) judge(ran time.Duration) slot.Work {
-	var reading *health.Reading
-	var at time.Time
-	if q := c.cfg.Queue; q != nil {
-		l := c.r.board.latest(q.Connection)
-		if r, ok := l.readings[q.Queue]; ok {
-			reading, at = &r, l.conn.At
-		}
+	quick := ran < c.cfg.Backoff.MinUptime
+	if d := c.depth(); d != nil {
+		return c.work.judge(&d.Reading, d.At, quick)
 	}
-	return c.work.judge(reading, at, ran < c.cfg.Backoff.MinUptime)
+	return c.work.judge(nil, time.Time{}, quick)
 }
 
 func (c *consumer) killAll(now time.Time) {

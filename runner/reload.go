@@ -6,6 +6,7 @@ import (
 
 	"qsuper/config"
 	"qsuper/keeper"
+	"qsuper/plan"
 	"qsuper/slot"
 )
 
@@ -79,10 +80,13 @@ func (c *consumer) renew() {
 // reconfigure applies a reload: policies at once, processes only if what makes
 // a process has changed, a quarter of them at a time.
 func (c *consumer) reconfigure(cfg *config.Consumer, now time.Time) {
-	logs := c.cfg.Logs != cfg.Logs
+	logs, before := c.cfg.Logs != cfg.Logs, c.finger()
 	c.removed = false
 	c.configure(cfg)
 	finger := c.finger()
+	if before != finger {
+		c.memory.Breaker, c.memory.Deaths = plan.Breaker{}, nil // what crashed may be repaired
+	}
 	for _, u := range c.units {
 		switch {
 		case u.state.Phase.Alive() && u.finger != finger:

@@ -98,7 +98,7 @@ func (c *consumer) snapshot(t target, d Detail) Snapshot {
 	}
 	s.Result.Decisions = nil
 	if d.Gates {
-		s.Gates = plan.Gates(c.prog, c.observed, now)
+		s.Gates = plan.Gates(c.prog, c.observed, c.memory, now)
 		s.Gates = append(s.Gates, c.rateGate())
 	}
 	if !d.Slots {

@@ -14,7 +14,8 @@ import (
 func (c *consumer) mayFollow(u *unit) bool {
 	s := &u.state
 	return u.spec != nil && s.Want == slot.Up && (s.Phase == slot.Spawning || s.Phase == slot.Running) && s.Again.Code == "" && !s.Now &&
-		c.policy.Restart == slot.Always && len(c.cfg.EnvFile) == 0 && !c.r.pass && !c.shutdown && !c.removed
+		c.policy.Restart == slot.Always && len(c.cfg.EnvFile) == 0 && !c.r.pass && !c.shutdown && !c.removed &&
+		!c.result.Rationed
 }
 
 // standing is the order that goes to the keeper with a run; nil: none.

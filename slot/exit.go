@@ -47,8 +47,11 @@ func exited(p Policy, s State, now time.Time, e ExitInfo) (State, Effect) {
 	case p.Restart != Always && class != ClassRecycled && class != ClassUnknown:
 		return final(s, now, Ended), Release
 	}
-	s.Failures = 0
-	return clean(p, s, now, e, quick && idleRun(class, e)), Release
+	idle := quick && idleRun(class, e)
+	if !idle {
+		s.Failures = 0 // an end that proves nothing forgives nothing: crashes may alternate with it
+	}
+	return clean(p, s, now, e, idle), Release
 }
 
 // idleRun says whether a quick run has to be taken for one that did no work.
@@ -86,15 +89,16 @@ func classify(p Policy, e ExitInfo, asked bool, cause Code) Class {
 // comesBack tells the causes after which the slot starts again by itself.
 func comesBack(c Code) bool {
 	switch c {
-	case TimeLimit, MemoryLimit, Recycle, Changed:
+	case TimeLimit, MemoryLimit, Recycle, Changed, Stall:
 		return true
 	}
 	return false
 }
 
 // failed counts a failure and backs off: exponentially, with jitter, for ever.
+// Stable is who has run for longer than the pause before it, and for reset_after.
 func failed(p Policy, s State, now time.Time, e ExitInfo) State {
-	if e.Ran >= max(p.ResetAfter, time.Second) {
+	if e.Ran >= max(p.ResetAfter, time.Second, p.Pause(s.Failures)) {
 		s.Failures = 0
 	}
 	s.Failures++
@@ -102,7 +106,7 @@ func failed(p Policy, s State, now time.Time, e ExitInfo) State {
 	if p.Restart == Never {
 		return final(s, now, Ended)
 	}
-	d := delay(p, s, s.Failures)
+	d := p.Delay(s.Run, s.Failures)
 	s = enter(s, Waiting, now, Reason{Backoff, s.Last.Detail() + tries(s.Failures)})
 	s.Deadline = now.Add(d)
 	return s
@@ -130,7 +134,7 @@ func clean(p Policy, s State, now time.Time, e ExitInfo, idle bool) State {
 	if s.Quick >= spinning {
 		text = "spinning: " + text
 	}
-	d := delay(p, s, s.Quick-1)
+	d := p.Delay(s.Run, s.Quick-1)
 	if e.Work != WorkUnknown {
 		d = min(d, pacedWithWork)
 	}
@@ -144,12 +148,19 @@ func final(s State, now time.Time, why Code) State {
 	return enter(s, Halted, now, Reason{why, s.Last.Detail()})
 }
 
-// delay is initial·factor^(n-1), at most max, of which the jitter's share is
-// random: by a hash of slot and run, so that replays agree.
-func delay(p Policy, s State, n int) time.Duration {
-	d := float64(p.Initial) * math.Pow(p.Factor, float64(n-1))
-	d = min(d, float64(p.Max))
-	return time.Duration(d * (1 - p.Jitter*share(p.Key, s.Run)))
+// Pause is the wait after n failures in a row, before any jitter:
+// initial·factor^(n-1), at most max; 0 for none.
+func (p Policy) Pause(n int) time.Duration {
+	if n < 1 {
+		return 0
+	}
+	return time.Duration(min(float64(p.Initial)*math.Pow(p.Factor, float64(n-1)), float64(p.Max)))
+}
+
+// Delay is Pause less a random part of up to the jitter's share: by a hash of
+// Key and try, so that replays agree.
+func (p Policy) Delay(try uint64, n int) time.Duration {
+	return time.Duration(float64(p.Pause(n)) * (1 - p.Jitter*share(p.Key, try)))
 }
 
 // share is a number in [0,1) that differs between slots and runs.

@@ -26,6 +26,8 @@ const (
 	Removed     Code = "removed"
 	Shutdown    Code = "shutdown"
 	Budget      Code = "budget"
+	Ramp        Code = "ramp"
+	Breaker     Code = "breaker"
 
 	StartRate   Code = "start_rate"
 	Locked      Code = "locked"
@@ -38,6 +40,7 @@ const (
 	MemoryLimit Code = "memory_limit"
 	MemoryHard  Code = "memory_hard"
 	Recycle     Code = "recycle"
+	Stall       Code = "stall"
 	Changed     Code = "changed"
 	Started     Code = "started"
 	Exit        Code = "exit"
@@ -65,6 +68,8 @@ var Codes = []CodeInfo{
 	{Removed, "no longer in the file"},
 	{Shutdown, "the daemon is stopping"},
 	{Budget, "the host's budget is used up"},
+	{Ramp, "a connection is back: starts are spread out"},
+	{Breaker, "its instances crash together; one is tried before the others"},
 	{StartRate, "waiting for its turn: starts are spread out"},
 	{Locked, "another process holds the slot"},
 	{Host, "the host cannot start a process now"},
@@ -76,6 +81,7 @@ var Codes = []CodeInfo{
 	{MemoryLimit, "memory_limit reached"},
 	{MemoryHard, "memory_hard exceeded"},
 	{Recycle, "asked to finish and come back"},
+	{Stall, "messages wait and it does nothing: asked to finish and come back"},
 	{Changed, "its configuration changed"},
 	{Started, "started"},
 	{Exit, "exited"},

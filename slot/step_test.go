@@ -59,6 +59,32 @@ func TestCrashesBackOffForEver(t *testing.T) {
 	}
 }
 
+// TestBackoffIsForgottenForStabilityOnly: a run must outlive the pause before it, and an end that proves
+// nothing must not make crashes look like the first.
+func TestBackoffIsForgottenForStabilityOnly(t *testing.T) {
+	p := testPolicy()
+	p.Jitter, p.Max = 0, time.Hour
+	s := up(p)
+	for range 10 {
+		s, _ = afterExit(t, p, s, ExitInfo{Code: 1, Ran: time.Millisecond})
+	}
+	if s, _ = afterExit(t, p, s, ExitInfo{Code: 1, Ran: 2 * time.Minute}); s.Failures != 11 {
+		t.Errorf("a run of 2 min after a pause of 8.5 min leaves %d failures", s.Failures)
+	}
+	if s, _ = afterExit(t, p, s, ExitInfo{Code: 1, Ran: time.Hour}); s.Failures != 1 {
+		t.Errorf("a run of an hour leaves %d failures", s.Failures)
+	}
+	for i := range 5 {
+		s, _ = afterExit(t, p, s, ExitInfo{Ran: time.Millisecond})
+		if s, _ = afterExit(t, p, s, ExitInfo{Code: 1, Ran: time.Millisecond}); s.Failures != i+2 {
+			t.Fatalf("crashes between quick clean exits: %d failures, want %d", s.Failures, i+2)
+		}
+	}
+	if s, _ = afterExit(t, p, s, ExitInfo{Ran: 2 * time.Second}); s.Failures != 0 {
+		t.Errorf("a clean end after work leaves %d failures", s.Failures)
+	}
+}
+
 func TestJitterSpreadsAndRepeats(t *testing.T) {
 	seen := map[time.Duration]bool{}
 	for i := range 100 {
@@ -131,6 +157,7 @@ func TestClasses(t *testing.T) {
 		{Draining, Shutdown, ExitInfo{Code: 1}, ClassStopped},
 		{Killing, Stopped, ExitInfo{Code: -1, Signal: 9, Step: "kill"}, ClassStopped},
 		{Draining, TimeLimit, ExitInfo{Code: 0}, ClassRecycled},
+		{Draining, Stall, ExitInfo{Code: -1, Signal: 15}, ClassRecycled},
 		{Draining, Recycle, ExitInfo{Code: -1, Signal: 15}, ClassRecycled},
 		{Killing, MemoryHard, ExitInfo{Code: -1, Signal: 9}, ClassOOM},
 	}
