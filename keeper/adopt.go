@@ -52,6 +52,7 @@ func (k *keeper) takeOverFrom(left []pidfile.Run) {
 		case !alive:
 			r.unseen(proc.Exit{Code: -1})
 		default:
+			r.stand(false) // whoever was looking at it is gone
 			err = k.poll.add(p.PidFD(), unix.EPOLLIN|unix.EPOLLONESHOT, r)
 		}
 		if alive && err != nil {

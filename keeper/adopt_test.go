@@ -220,7 +220,8 @@ func TestNothingLeavesItsRun(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 	eventually(t, "what fled is gone", func() bool { return !alive(pid) })
-	l.start("killed/0", 2, r.spec("killed/0", "exec sleep 1000")) // in the same group
+	l.start("killed/0", 2, r.spec("killed/0", "echo second; exec sleep 1000"))
+	r.says("killed/0", "second")
 	// Its parent and the keeper are killed.
 	spec = r.spec("left/0", flee+"exec sleep 1000")
 	spec.Stop.Grace = 0

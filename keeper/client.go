@@ -234,6 +234,8 @@ func message(t frameType, body []byte) (any, error) {
 		return decoded[Stopping](body)
 	case frameExited:
 		return decoded[Exited](body)
+	case frameFrozen:
+		return decoded[Frozen](body)
 	case frameTerminate:
 		return decoded[Terminate](body)
 	case frameReload:
@@ -292,11 +294,14 @@ func (c *Client) Adopt(r AdoptRequest) error {
 	return c.send(frameAdopt, r)
 }
 
+// Freeze lets the processes of a run stand still, or go on.
+func (c *Client) Freeze(r FreezeRequest) error { return c.send(frameFreeze, r) }
+
 // Stop begins the ladder of a run; one that has ended already is no error.
 func (c *Client) Stop(r StopRequest) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.runs) > 0 && (c.stop.Now != r.Now || !c.stop.Stop.equal(&r.Stop)) {
+	if len(c.runs) > 0 && (c.stop.Now != r.Now || c.stop.Idle != r.Idle || !c.stop.Stop.equal(&r.Stop)) {
 		if err := c.gather(); err != nil {
 			return err
 		}
@@ -363,7 +368,7 @@ func (c *Client) gather() error {
 	if len(c.runs) == 0 {
 		return nil
 	}
-	err := c.add(frameStop, &stops{c.stop.Stop, c.stop.Now, string(c.runs)})
+	err := c.add(frameStop, &stops{c.stop.Stop, c.stop.Now, c.stop.Idle, string(c.runs)})
 	c.runs = c.runs[:0]
 	return err
 }

@@ -292,6 +292,9 @@ func (e *engine) hangUp() {
 	e.conn, e.in, e.out, e.lists, e.more, e.greeted, e.listed = -1, nil, nil, 0, false, false, false
 	for _, s := range e.k.slots {
 		s.again = nil // nobody is there who could withdraw it
+		if s.run != nil {
+			s.run.thaw() // or would look whether it is idle
+		}
 	}
 }
 

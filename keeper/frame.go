@@ -26,6 +26,7 @@ const (
 	frameTerminating frameType = 9
 	frameAgain       frameType = 10
 	frameAdopt       frameType = 11
+	frameFreeze      frameType = 12
 
 	frameSlot        frameType = 65
 	frameListEnd     frameType = 66
@@ -35,6 +36,7 @@ const (
 	frameExited      frameType = 70
 	frameTerminate   frameType = 71
 	frameReload      frameType = 72
+	frameFrozen      frameType = 73
 )
 
 const frameHead = 4 + 1 // length, type
@@ -64,6 +66,7 @@ type start struct {
 type stops struct {
 	Stop Stop   `json:"stop"`
 	Now  bool   `json:"now,omitempty"`
+	Idle bool   `json:"idle,omitempty"`
 	Runs string `json:"runs"`
 }
 

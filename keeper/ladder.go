@@ -36,6 +36,10 @@ func (r *run) begin(s Stop) {
 	case r.drainBy != never: // it is over already
 	case r.step == StepNone:
 		r.step, r.stopping, r.deadline = StepSignal, s, end
+		if s.Hold && r.exit == nil {
+			r.slot.k.poll.at(end)
+			return
+		}
 		if len(s.Command) > 0 && r.exit == nil {
 			r.launchCommand()
 		}
@@ -50,9 +54,16 @@ func (r *run) begin(s Stop) {
 		if r.exit != nil {
 			r.tell()
 		}
-	case r.step == StepSignal && end < r.deadline:
-		r.deadline = end
-		r.slot.k.poll.at(end)
+	case r.step == StepSignal:
+		if end < r.deadline {
+			r.deadline = end
+			r.slot.k.poll.at(end)
+		}
+		if r.stopping.Hold && !s.Hold { // nobody waits for a better moment any more
+			r.stopping.Hold = false
+			r.thaw()
+			r.signal()
+		}
 	}
 }
 
@@ -104,7 +115,7 @@ func (r *run) kill() {
 	if r.command != nil {
 		_ = r.command.SignalGroup(sigkill)
 	}
-	if first {
+	if first && !r.idle {
 		r.tell()
 	}
 	if r.exit != nil {
@@ -122,6 +133,9 @@ func (r *run) expire(now time.Duration) {
 	if r.lookAt <= now {
 		r.look(now)
 	}
+	if r.frost.next() <= now {
+		r.frosty(now)
+	}
 	if r.signalAt <= now {
 		r.signal()
 	}
@@ -131,7 +145,7 @@ func (r *run) expire(now time.Duration) {
 	if r.deadline <= now {
 		r.kill()
 	}
-	r.slot.k.poll.at(min(r.signalAt, r.wakeAt, r.deadline, r.drainBy, r.lookAt))
+	r.slot.k.poll.at(min(r.signalAt, r.wakeAt, r.deadline, r.drainBy, r.lookAt, r.frost.next()))
 }
 
 func (r *run) remaining(now time.Duration) time.Duration {

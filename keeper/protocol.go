@@ -68,6 +68,10 @@ type Stop struct {
 	Signal  int           `json:"signal"`
 	Scope   string        `json:"scope"` // process | group
 	Grace   time.Duration `json:"grace"`
+
+	// Hold leaves the signal out: the grace runs, and the engine looks for a moment
+	// at which the process holds no message (StopRequest.Idle).
+	Hold bool `json:"hold,omitempty"`
 }
 
 // Again is a standing order: when the run ends by itself with one of Codes after
@@ -93,6 +97,7 @@ const (
 const (
 	StepNone   = ""
 	StepSignal = "signal" // the stop command or the signal is having its effect
+	StepIdle   = "idle"   // ended at a moment when it held no message
 	StepKill   = "kill"   // the grace is over: SIGKILL, again every few seconds
 )
 
@@ -133,6 +138,15 @@ type (
 		Run  uint64 `json:"run"`
 		Stop Stop   `json:"stop"`
 		Now  bool   `json:"now,omitempty"`
+		Idle bool   `json:"idle,omitempty"` // it holds no message: end it as it stands
+	}
+
+	// FreezeRequest lets the processes of a run stand still, which Frozen answers,
+	// or go on. They go on by themselves after 15 s, and when the engine is gone.
+	FreezeRequest struct {
+		Slot string `json:"slot"`
+		Run  uint64 `json:"run"`
+		On   bool   `json:"on"`
 	}
 
 	// AckRequest says that the exit of a run has been dealt with; the keeper
@@ -224,6 +238,14 @@ type (
 		Step      string        `json:"step"`
 		Remaining time.Duration `json:"remaining"`
 		Leftovers int           `json:"leftovers,omitempty"`
+	}
+
+	// Frozen says that the processes of a run stand still.
+	Frozen struct {
+		Slot string `json:"slot"`
+		Run  uint64 `json:"run"`
+		PIDs []int  `json:"pids"`
+		Err  string `json:"err,omitempty"` // why they do not; they have gone on
 	}
 
 	// Exited is sent when the process and everything in its group are gone.

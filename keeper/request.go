@@ -30,6 +30,8 @@ func (k *keeper) request(t frameType, body []byte) error {
 		return with(body, k.again)
 	case frameAdopt:
 		return with(body, k.adopted)
+	case frameFreeze:
+		return with(body, k.freeze)
 	case frameDrop:
 		return with(body, k.drop)
 	case frameLog:
@@ -125,9 +127,12 @@ func (k *keeper) stop(r stops) error {
 		}
 		run.slot.again = nil
 		run.asked = run.asked || run.exit == nil // what has ended already ended by itself
-		if r.Now {
+		switch {
+		case r.Idle:
+			run.endIdle()
+		case r.Now:
 			run.kill()
-		} else {
+		default:
 			run.begin(r.Stop)
 		}
 	})

@@ -44,8 +44,10 @@ type run struct {
 	lookAt    time.Duration // when the status of an adopted process is looked for again
 	giveUp    time.Duration // when it is taken for unknown
 
-	ooms      int   // the slot's count of out-of-memory kills when it began
-	oom       bool  // one of them was it
+	ooms      int  // the slot's count of out-of-memory kills when it began
+	oom       bool // one of them was it
+	frost     frost
+	idle      bool  // ended at a moment when it held no message
 	follows   bool  // it is being started by a standing order
 	early     *Stop // asked for while the process was being started
 	earlyKill bool
@@ -68,7 +70,7 @@ const (
 func newRun(s *slot, id uint64, spec *Spec) *run {
 	return &run{
 		slot: s, id: id, spec: spec,
-		deadline: never, signalAt: never, wakeAt: never, drainBy: never, lookAt: never, giveUp: never,
+		frost: warm, deadline: never, signalAt: never, wakeAt: never, drainBy: never, lookAt: never, giveUp: never,
 	}
 }
 
@@ -233,6 +235,10 @@ func (r *run) over() {
 		return
 	}
 	k := r.slot.k
+	if r.frost.thawAt != never && r.slot.group != nil {
+		_ = r.slot.group.Freeze(false) // or the next in it would stand still
+	}
+	r.frost = warm
 	r.drainBy, r.deadline, r.signalAt = proc.Boottime()+drainTime, never, never
 	r.wakeAt = never
 	if r.slot.stream == nil {
@@ -295,6 +301,8 @@ func (r *run) endedBy() string {
 	switch {
 	case !r.asked:
 		return StepNone
+	case r.idle:
+		return StepIdle
 	case r.killed:
 		return StepKill
 	}

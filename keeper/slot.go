@@ -35,6 +35,7 @@ type slot struct {
 	fresh  bool         // no process of this keeper has written to it yet
 	fifoFD int          // the stream's, to open the same pipe again by
 	group  *proc.Cgroup // nil: none, or not made yet
+	spent  bool         // it was killed, and cannot have another process
 	deaf   bool         // nobody counts out-of-memory kills in it
 	hold   int          // the pipe of an adopted process while nobody reads it; 0: none
 	owner  int          // user who has the pipe

@@ -36,6 +36,8 @@ func (s *slot) enclose() error {
 	switch {
 	case s.k.tree == nil:
 		return nil
+	case s.group != nil && s.spent:
+		s.prune()
 	case s.group != nil:
 		if err := s.group.Hold(); err == nil {
 			return nil
@@ -51,7 +53,7 @@ func (s *slot) enclose() error {
 func (s *slot) prune() {
 	if s.group != nil {
 		_ = s.group.Remove()
-		s.group = nil
+		s.group, s.spent = nil, false
 	}
 }
 
@@ -77,6 +79,9 @@ func (r *run) find() []proc.Member {
 // killTree kills what the run has, whether it is known or not.
 func (r *run) killTree() {
 	if g := r.slot.group; g != nil {
+		// Linux (6.18 at least) kills whoever is cloned into a group that was killed
+		// once, from one that was not: it compares the counts of both.
+		r.slot.spent = true
 		if err := g.Kill(); err != nil {
 			r.slot.k.log.Error("cgroup not killed", "slot", r.slot.name, "error", err)
 		}

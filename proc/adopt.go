@@ -110,3 +110,25 @@ func (p *Process) signalAdopted(sig syscall.Signal) error {
 	}
 	return syscall.Kill(-p.PID, sig)
 }
+
+// Stopped says whether all processes of the group stand still (SIGSTOP), and
+// lists them. It is for groups that nobody joins meanwhile: whoever stands still
+// does not fork.
+func (p *Process) Stopped() (bool, []int) {
+	buf := make([]byte, 1024)
+	var list []int
+	for _, pid := range pids() {
+		if pgrp, err := syscall.Getpgid(pid); err != nil || pgrp != p.PID {
+			continue
+		}
+		s, ok := readStat(pid, buf)
+		switch {
+		case !ok || s.state == 'Z' || s.state == 'X':
+		case s.state != 'T' && s.state != 't':
+			return false, nil
+		default:
+			list = append(list, pid)
+		}
+	}
+	return len(list) > 0, list
+}

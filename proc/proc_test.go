@@ -282,7 +282,7 @@ func TestParseStat(t *testing.T) {
 	}
 	line := "12 (a) b (c) S 1 2 3 0 -1 4194304 1 2 3 4 100 50 0 0 20 0 1 0 700 8192 5 18446744073709551615"
 	s, ok := parseStat(12, []byte(line))
-	want := stat{12, 1, 2, 3, 1500 * time.Millisecond, 7 * time.Second, 5 * int64(os.Getpagesize())}
+	want := stat{pid: 12, ppid: 1, pgrp: 2, session: 3, cpu: 1500 * time.Millisecond, started: 7 * time.Second, rss: 5 * int64(os.Getpagesize()), state: 'S'}
 	if !ok || s != want {
 		t.Errorf("%+v, not %+v", s, want)
 	}

@@ -20,6 +20,7 @@ type stat struct {
 	cpu                      time.Duration
 	started                  time.Duration // CLOCK_BOOTTIME, rounded down to 1/userHZ s
 	rss                      int64         // bytes
+	state                    byte          // R, S, D, T, Z, …
 }
 
 // readStat reads into buf, which is worth sharing over a sweep.
@@ -50,6 +51,10 @@ func parseStat(pid int, b []byte) (stat, bool) {
 		var w []byte
 		w, b, _ = bytes.Cut(b, []byte(" "))
 		switch field {
+		case 3:
+			if len(w) > 0 {
+				s.state = w[0]
+			}
 		case 4:
 			s.ppid = atoi(w)
 		case 5:

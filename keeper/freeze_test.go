@@ -1,0 +1,88 @@
+package keeper
+
+import (
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// size is how much a slot has printed.
+func (r *rig) size(slot string) int64 {
+	st, err := os.Stat(r.logPath(slot))
+	if err != nil {
+		return 0
+	}
+	return st.Size()
+}
+
+// frozen asks for a run to stand still and returns the answer.
+func (l *link) frozen(slot string, run uint64) Frozen {
+	l.t.Helper()
+	l.ask(l.Freeze(FreezeRequest{Slot: slot, Run: run, On: true}))
+	return get[Frozen](l)
+}
+
+// A run that is held is not signalled; it stands still when it is to, goes on
+// when it is to, and is ended as it stands. With cgroups and without.
+func TestSafePoint(t *testing.T) {
+	for name, env := range map[string]string{"cgroup": "", "session": "1"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, bareEnv+"="+env)
+			l, _ := r.connect()
+			const talk = "trap 'echo term' TERM; sh -c 'while :; do echo child; sleep 0.01; done' & while :; do echo on; sleep 0.01; done"
+			l.start(slot0, 1, r.spec(slot0, talk))
+			r.says(slot0, "child")
+			l.ask(l.Stop(StopRequest{Slot: slot0, Run: 1, Stop: Stop{Signal: int(syscall.SIGTERM), Grace: time.Hour, Hold: true}}))
+			for range 3 {
+				if f := l.frozen(slot0, 1); f.Err != "" || len(f.PIDs) < 2 {
+					t.Fatalf("%+v", f)
+				}
+				before := r.size(slot0)
+				l.list() // what was in the pipe is written by the pump, soon
+				eventually(t, "it is quiet", func() bool { now := r.size(slot0); same := now == before; before = now; return same })
+				l.ask(l.Freeze(FreezeRequest{Slot: slot0, Run: 1}))
+				eventually(t, "it goes on", func() bool { return r.size(slot0) > before })
+			}
+			l.frozen(slot0, 1)
+			l.ask(l.Stop(StopRequest{Slot: slot0, Run: 1, Idle: true}))
+			if e := get[Exited](l); e.Step != StepIdle || e.Signal != int(syscall.SIGKILL) {
+				t.Errorf("%+v", e)
+			}
+			if b, _ := os.ReadFile(r.logPath(slot0)); strings.Contains(string(b), "term") {
+				t.Error("it was signalled though it was held")
+			}
+			l.start(slot0, 2, r.spec(slot0, "echo second; exec sleep 1000")) // and does not stand still
+			r.says(slot0, "second")
+		})
+	}
+}
+
+// The engine that wanted it to stand still is gone, and so is the keeper: it
+// goes on. And the grace of a stop that is held is no longer than another's.
+func TestNobodyIsLeftFrozen(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	l, _ := r.connect()
+	st := l.start(slot0, 1, r.spec(slot0, "trap '' TERM; while :; do echo on; sleep 0.01; done"))
+	nobodys(t, st.PID)
+	r.says(slot0, "on")
+	l.frozen(slot0, 1)
+	l.kill()
+	l, _ = r.connect()
+	before := r.size(slot0)
+	eventually(t, "it goes on without the engine", func() bool { return r.size(slot0) > before })
+	l.frozen(slot0, 1)
+	r.die(l)
+	r.startKeeper()
+	l, _ = r.connect()
+	l.ask(l.Adopt(AdoptRequest{Slot: slot0, Run: 1, Spec: r.spec(slot0, "")}))
+	before = r.size(slot0)
+	eventually(t, "it goes on without the keeper", func() bool { return r.size(slot0) > before })
+	l.ask(l.Stop(StopRequest{Slot: slot0, Run: 1, Stop: Stop{Grace: 300 * time.Millisecond, Hold: true}}))
+	if e := get[Exited](l); e.Step != StepKill {
+		t.Errorf("%+v", e)
+	}
+}
