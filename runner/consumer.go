@@ -281,6 +281,7 @@ func (c *consumer) decide(now time.Time) {
 			c.step(u, now, slot.Wish{Want: d.Want, Reason: d.Reason})
 		}
 	}
+	c.unstall(now)
 }
 
 // observe gathers the facts of this moment.

@@ -26,7 +26,7 @@ func (c *consumer) learn(old, now slot.State, n int, at time.Time) {
 	case now.Reason.Code == slot.Locked || now.Reason.Code == slot.Host: // it has not been tried
 	case now.Last.Class == slot.ClassClean, now.Last.Class == slot.ClassEmpty, now.Last.Class == slot.ClassRecycled, now.Last.Class == slot.ClassUnknown:
 		c.memory.Breaker.Ended(started)
-		if now.Last.Ran >= c.policy.MinUptime {
+		if now.Last.Class == slot.ClassClean && now.Last.Ran >= c.policy.MinUptime {
 			c.memory.Deaths = nil // others get their work done
 		}
 	}
