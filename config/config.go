@@ -87,6 +87,7 @@ type Consumer struct {
 	TimeLimit   time.Duration `yaml:"time_limit"`                            // 0 = none
 	MemoryLimit int64         `yaml:"memory_limit" format:"size"`            // bytes, resident, whole tree; 0 = none
 	MemoryHard  int64         `yaml:"memory_hard" format:"size"`             // bytes; 0 = none
+	Stall       time.Duration `yaml:"stall"`                                 // messages wait and nothing moves for this long: graceful restart; 0 = never
 
 	Restart Restart          `yaml:"restart" oneof:"always unexpected never"`
 	Exit    Exit             `yaml:"exit"`
@@ -112,7 +113,6 @@ type Consumer struct {
 	_ struct{} `yaml:"lock" unless:"file"`
 	_ struct{} `yaml:"exclusive" unless:"false"`
 	_ struct{} `yaml:"restart_on"`
-	_ struct{} `yaml:"stall"`
 }
 
 // consumerKeys are the keys of a consumer that are not read straight into a

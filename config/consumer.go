@@ -246,10 +246,30 @@ func (c *check) policy() {
 	if c.TimeLimit > 0 && c.TimeLimit <= c.Backoff.MinUptime {
 		c.l.warnings.Add(place(c.node, "time_limit"), c.path+".time_limit", "is not more than backoff.min_uptime %s, so that every end by it looks like a crash loop", c.Backoff.MinUptime)
 	}
+	c.stall()
 	if c.Group != "" && !validName.MatchString(c.Group) {
 		c.l.name(c.node, "group", c.path+".group", c.Group)
 	}
 	c.exits()
+}
+
+// shortStall is what an instance may well wait for one answer, with nothing
+// else to show for it.
+const shortStall = 10 * time.Second
+
+func (c *check) stall() {
+	e := c.node.Get("stall")
+	if e == nil || c.Stall == 0 || c.bad("stall") {
+		return
+	}
+	switch {
+	case c.Queue == nil && c.node.Get("queue") == nil:
+		if !c.inherited(e) {
+			c.l.add(e.Value, c.path+".stall", "needs a queue to measure").Hint = "give queue, or leave stall out"
+		}
+	case c.Stall < shortStall:
+		c.l.warnings.Add(e.Value, c.path+".stall", "is so short that an instance which waits for one slow answer is taken to be deaf").Hint = "give it longer than the slowest message takes without output, such as 5m"
+	}
 }
 
 // exits refuses an exit code that has two classes. A code that is named in empty

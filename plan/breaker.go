@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"qsuper/slot"
@@ -37,6 +38,8 @@ type Breaker struct {
 	Proof   time.Duration // Trying: how long the first has to live
 	Lived   bool          // Trying: an instance let through has ended well
 	Cause   string        // of the latest hold, in words
+	Credit  int           // crashes that runs which ended well make up for, at most one an instance
+	Good    time.Time     // when one did
 	N, Of   int           // Holding for the first time: so many of so many instances crashed
 }
 
@@ -49,20 +52,27 @@ type Crash struct {
 
 // Failed records that a run has crashed.
 func (b *Breaker) Failed(n int, started, now time.Time) {
-	kept := make([]Crash, 0, len(b.Crashes)+1)
-	for _, c := range b.Crashes {
-		if c.Slot != n {
-			kept = append(kept, c)
-		}
-	}
-	b.Crashes = append(kept, Crash{n, now, started})
+	b.forgive(n)
+	b.Crashes = append(b.Crashes, Crash{n, now, started})
+	b.Credit = max(0, b.Credit-1)
 }
 
-// Ended records that a run has ended without a crash: for what was let through
-// that is as good as to live.
-func (b *Breaker) Ended(started time.Time) {
+// Ended records that a run of one of so many instances has ended without a
+// crash. For one that was let through that is as good as to live. And it makes
+// up for one crash to come: where most runs end well, those that do not have no
+// cause in common, however many there are in half a minute.
+func (b *Breaker) Ended(n, of int, started, now time.Time) {
 	if b.Phase == Trying && !started.Before(b.Since) {
 		b.Lived = true
+	}
+	b.forgive(n)
+	b.Credit, b.Good = min(b.Credit+1, of), now
+}
+
+// forgive forgets the crash of an instance.
+func (b *Breaker) forgive(n int) {
+	if i := slices.IndexFunc(b.Crashes, func(c Crash) bool { return c.Slot == n }); i >= 0 {
+		b.Crashes = slices.Delete(slices.Clone(b.Crashes), i, i+1)
 	}
 }
 
@@ -76,12 +86,15 @@ func (b *Breaker) advance(p Program, wanted int, slots []Slot, now time.Time) {
 	for len(b.Crashes) > 0 && now.Sub(b.Crashes[0].At) >= crashWindow {
 		b.Crashes = b.Crashes[1:]
 	}
+	if now.Sub(b.Good) >= crashWindow {
+		b.Credit = 0
+	}
 	switch b.Phase {
 	case Watching:
 		if b.Trips > 0 && now.Sub(b.Since) >= p.Policy.ResetAfter {
 			b.Trips = 0
 		}
-		if n := len(b.Crashes); wanted > 1 && n > 1 && 2*n >= wanted {
+		if n := len(b.Crashes); wanted > 1 && n > 1 && 2*n >= wanted && b.Credit == 0 {
 			b.trip(p, "", slots, now)
 			b.count(n, wanted)
 		}
@@ -100,7 +113,7 @@ func (b *Breaker) advance(p Program, wanted int, slots []Slot, now time.Time) {
 			b.ramp(p, wanted, now)
 		}
 	case Ramping:
-		if n := len(b.letThrough()); n > 0 && 2*n >= b.Let {
+		if n := len(b.letThrough()); n > 0 && 2*n >= b.Let && b.Credit == 0 {
 			b.trip(p, fmt.Sprintf("%d of %d instances let through crashed", n, b.Let), slots, now)
 		} else {
 			b.ramp(p, wanted, now)
@@ -175,7 +188,7 @@ func (b *Breaker) ramp(p Program, wanted int, now time.Time) {
 		b.Step = b.Step.Add(max(p.Policy.MinUptime, time.Second))
 	}
 	if b.Let >= wanted {
-		*b = Breaker{Trips: b.Trips, Since: now}
+		*b = Breaker{Trips: b.Trips, Since: now, Credit: b.Credit, Good: b.Good}
 	}
 }
 

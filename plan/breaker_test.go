@@ -147,3 +147,51 @@ func TestBreakerForgets(t *testing.T) {
 		t.Errorf("after minutes of health the next hold is number %d", b.Trips)
 	}
 }
+
+// TestBreakerTripsInTheRamp: the first one lives, those after it do not.
+func TestBreakerTripsInTheRamp(t *testing.T) {
+	y := newToy(8)
+	y.lives = func() time.Duration { return time.Second }
+	for y.m.Breaker.Phase != Holding {
+		y.step()
+		y.now = y.now.Add(100 * time.Millisecond)
+	}
+	began := len(y.starts)
+	y.lives = func() time.Duration { return 0 }
+	for y.m.Breaker.Phase != Ramping {
+		y.step()
+		y.now = y.now.Add(100 * time.Millisecond)
+	}
+	for i := range y.ends { // the last step has let two more start
+		if y.slots[i].Phase == slot.Running && y.slots[i].Started.Equal(y.starts[len(y.starts)-1]) {
+			y.ends[i] = y.now
+		}
+	}
+	trips := y.m.Breaker.Trips
+	y.step()
+	if b := y.m.Breaker; b.Phase != Holding || b.Trips != trips+1 || b.Cause != "2 of 3 instances let through crashed" || len(y.starts) != began+3 || y.up() != 1 {
+		t.Errorf("%d starts, %d up, %+v", len(y.starts)-began, y.up(), b)
+	}
+}
+
+// TestTurnsAreKept: who has its turn in the start rate is not displaced by one that asks later.
+func TestTurnsAreKept(t *testing.T) {
+	p := Program{Name: "a", Min: 5, Max: 5}
+	list := slots(5, func(i int, s *Slot) {
+		if i == 3 {
+			s.Want, s.Reason.Code, s.Deadline = slot.Up, slot.StartRate, now.Add(20*time.Millisecond)
+		}
+		if i == 0 {
+			s.Reason.Code, s.Deadline = slot.Backoff, now.Add(time.Second)
+		}
+	})
+	o := Observed{Conns: []Conn{{Name: "broker", State: ConnUp, At: now, Back: now, Sharers: 1}}}
+	r := Decide(p, o, Memory{}, list, now)
+	if up, _, _ := wants(r); up != 1 || r.Decisions[3].Want != slot.Up {
+		t.Errorf("%+v", r.Decisions)
+	}
+	list[3].Reason, list[3].Deadline = slot.Reason{}, now.Add(time.Second)
+	if r = Decide(p, o, Memory{}, list, now); r.Decisions[1].Want != slot.Up {
+		t.Errorf("who could start at once waits for others: %+v", r.Decisions)
+	}
+}

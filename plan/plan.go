@@ -21,6 +21,7 @@ type Program struct {
 	IdleTimeout time.Duration // 0: idle instances stay
 	Queue       string        // "orders on broker", for texts; "" = no queue
 	Window      Window        // nil: always
+	Stall       time.Duration // how long an instance may do nothing while messages wait; 0: for ever
 	Policy      slot.Policy   // what an exit means; Key is the consumer's name
 }
 
@@ -90,7 +91,11 @@ type Memory struct {
 	FewerSince time.Time // since when fewer would do
 	EmptySince time.Time // since when the queue has been empty and nothing in flight
 	Breaker    Breaker
-	Deaths     []Death // the latest crashes without progress between them, oldest first
+	StuckSince time.Time // since when messages have waited and none has gone; zero: they move, or nobody knows
+	Stuck      int64     // how many, with those in flight, at the last look
+	Blind      bool      // those in flight could not be counted then
+	StalledAt  time.Time // when an instance was last asked to finish for it
+	Deaths     []Death   // the latest crashes without progress between them, oldest first
 }
 
 // Decision is what is wanted of one slot.
@@ -106,6 +111,7 @@ type Result struct {
 	Reason    slot.Reason // why Target is what it is
 	Memory    Memory
 	Rationed  bool      // only some of those that are wanted may start: nobody may start one unasked
+	Deaf      []int     // slots that seem to have gone deaf, the quietest first
 	Hint      string    // what crashes may have in common, in words; "" = nothing is known
 	Next      time.Time // decide again then even if nothing changes; zero: no need
 }
@@ -124,6 +130,7 @@ func Decide(p Program, o Observed, m Memory, slots []Slot, now time.Time) Result
 	}
 	r.Memory.EmptySince = emptySince(o, m, now)
 	poison(&r, p, o)
+	stuck(&r, p, o, now)
 	if p.Window != nil {
 		r.Next = p.Window.NextChange(now)
 	}
@@ -135,6 +142,7 @@ func Decide(p Program, o Observed, m Memory, slots []Slot, now time.Time) Result
 	individually(&r, p, slots)
 	if want == slot.Up {
 		ration(&r, p, o, slots, now)
+		deaf(&r, p, slots, now)
 	}
 	return r
 }

@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -191,6 +192,63 @@ func TestCleanCanary(t *testing.T) {
 		f.k.set(func() { f.k.behave = func(string, uint64) (time.Duration, int) { return 2 * time.Second, 0 } })
 		time.Sleep(2 * time.Minute)
 		f.wantLive(4)
+		if g := f.gate("a", "breaker"); g.State != plan.Open {
+			t.Errorf("%+v", g)
+		}
+	})
+}
+
+// TestShortRunsOfWhichSomeCrash: where 19 of 20 runs end well there is no storm, however many crashes half a
+// minute holds.
+func TestShortRunsOfWhichSomeCrash(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t)
+		defer f.end()
+		rnd := rand.New(rand.NewPCG(1, 7)) // guarded by the keeper's lock
+		f.k.set(func() {
+			f.k.behave = func(string, uint64) (time.Duration, int) {
+				return time.Duration(50+rnd.IntN(100)) * time.Millisecond, max(0, rnd.IntN(20)-18)
+			}
+		})
+		c := conf("a", 4)
+		c.Backoff.MinUptime = 0
+		f.r.Apply(f.config(c))
+		held := 0
+		for range 300 {
+			time.Sleep(time.Second)
+			if g := f.gate("a", "breaker"); g.State == plan.Closed {
+				held++
+			}
+		}
+		_, starts := f.k.count()
+		if held > 3 || starts < 4*300*4 {
+			t.Errorf("starts were held in %d of 300 seconds; %d starts", held, starts)
+		}
+	})
+}
+
+// TestStormAfterGoodRuns: what ended well a moment ago does not hide a storm for long.
+func TestStormAfterGoodRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t)
+		defer f.end()
+		f.k.set(func() { f.k.behave = func(string, uint64) (time.Duration, int) { return 100 * time.Millisecond, 0 } })
+		c := conf("a", 8)
+		c.Backoff.MinUptime = 0
+		f.r.Apply(f.config(c))
+		time.Sleep(time.Minute)
+		f.k.crashing(100 * time.Millisecond)
+		time.Sleep(5 * time.Second)
+		if g := f.gate("a", "breaker"); g.State != plan.Closed {
+			t.Errorf("%+v", g)
+		}
+		_, before := f.k.count()
+		time.Sleep(5 * time.Minute)
+		if _, n := f.k.count(); n-before > 20 {
+			t.Errorf("%d starts in five minutes", n-before)
+		}
+		f.k.set(func() { f.k.behave = func(string, uint64) (time.Duration, int) { return 100 * time.Millisecond, 0 } })
+		time.Sleep(2 * time.Minute)
 		if g := f.gate("a", "breaker"); g.State != plan.Open {
 			t.Errorf("%+v", g)
 		}

@@ -263,12 +263,10 @@ func (c *consumer) decide(now time.Time) {
 	for _, u := range c.units {
 		c.views = append(c.views, u.view())
 	}
-	free, held := !c.result.Rationed, c.memory.Breaker.Trips
+	free, before := !c.result.Rationed, c.memory.Breaker
 	c.result = plan.Decide(c.prog, c.observed, c.memory, c.views, now)
 	c.memory = c.result.Memory
-	if b := &c.memory.Breaker; b.Trips > held {
-		c.r.log.Warn("starts are held", "consumer", c.name, "code", slot.Breaker, "reason", b.Cause, "seconds", b.Until.Sub(now).Seconds())
-	}
+	c.announce(before, now)
 	if free && c.result.Rationed {
 		for _, u := range c.units {
 			c.withdraw(u)
@@ -286,6 +284,7 @@ func (c *consumer) decide(now time.Time) {
 			c.step(u, now, slot.Wish{Want: d.Want, Reason: d.Reason})
 		}
 	}
+	c.unstall(now)
 }
 
 // observe gathers the facts of this moment.

@@ -258,6 +258,7 @@ type fleet struct {
 	dir    string
 	cfg    *config.Config
 	r      *Runner
+	usage  func([]int) map[int]procUsage // nil: that of the host
 	cancel context.CancelFunc
 	done   chan struct{}
 }
@@ -284,6 +285,9 @@ func (f *fleet) boot() {
 	r, err := New(Options{Config: f.cfg, Keeper: f.k, Started: keeperStart, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
 	if err != nil {
 		f.t.Fatal(err)
+	}
+	if f.usage != nil {
+		r.usage = f.usage
 	}
 	f.k.mu.Lock()
 	f.k.hand = r.Handle

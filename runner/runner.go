@@ -20,6 +20,7 @@ import (
 
 	"qsuper/config"
 	"qsuper/keeper"
+	"qsuper/proc"
 )
 
 // Keeper is what the runner asks of the keeper. No call waits for an answer.
@@ -55,6 +56,7 @@ type Runner struct {
 	journal  journal
 	board    board
 	memory   memory
+	usage    func(pids []int) map[int]procUsage
 	onReload func()
 	pass     bool          // --once
 	finished chan struct{} // closed when the one pass is over and nothing runs
@@ -89,7 +91,7 @@ func New(o Options) (*Runner, error) {
 	r := &Runner{
 		keeper: o.Keeper, log: o.Log, intents: known, onReload: o.OnReload, pass: o.Once, finished: make(chan struct{}),
 		listed: make(chan struct{}), running: make(chan struct{}), ended: make(chan struct{}), orders: make(chan Termination, 4),
-		config: o.Config, loadedAt: time.Now(), consumers: map[string]*consumer{},
+		config: o.Config, loadedAt: time.Now(), consumers: map[string]*consumer{}, usage: proc.UsageOf,
 	}
 	r.settings(o.Config)
 	for _, c := range o.Config.Consumers {

@@ -73,7 +73,7 @@ func (r *Runner) measureAll() bool {
 	if len(pids) == 0 {
 		return false
 	}
-	use := proc.UsageOf(pids)
+	use := r.usage(pids)
 	for _, c := range watched {
 		c.box.put(measured{use})
 	}
@@ -81,17 +81,20 @@ func (r *Runner) measureAll() bool {
 }
 
 // watches says whether a consumer's processes must be looked at: it has a
-// memory limit, or only their own idleness can tell that they are idle.
+// memory limit, or only their own idleness can tell that they are idle or deaf.
 func (r *Runner) watches(c *consumer) bool {
 	cfg := c.shared.Load()
 	if cfg.MemoryLimit > 0 || cfg.MemoryHard > 0 {
 		return true
 	}
-	if cfg.Queue == nil || cfg.IdleTimeout <= 0 {
+	if cfg.Queue == nil || cfg.IdleTimeout <= 0 && cfg.Stall <= 0 {
 		return false
 	}
 	reading, ok := r.board.latest(cfg.Queue.Connection).readings[cfg.Queue.Queue]
-	return ok && reading.State == health.OK && reading.InFlight == health.NotKnown
+	if !ok || reading.State != health.OK {
+		return false
+	}
+	return cfg.IdleTimeout > 0 && reading.InFlight == health.NotKnown || cfg.Stall > 0 && reading.Ready > 0
 }
 
 // measure applies the memory limits and notes who is busy.

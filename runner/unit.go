@@ -160,7 +160,7 @@ const spread = 0.1
 func program(c *config.Consumer, count *int) plan.Program {
 	p := plan.Program{
 		Name: c.Name, Min: c.Instances.Min, Max: c.Instances.Max, PerInstance: c.Instances.PerInstance,
-		Cooldown: c.Instances.Cooldown, OnMessages: c.Spawn == config.SpawnOnMessages, IdleTimeout: c.IdleTimeout,
+		Cooldown: c.Instances.Cooldown, OnMessages: c.Spawn == config.SpawnOnMessages, IdleTimeout: c.IdleTimeout, Stall: c.Stall,
 	}
 	if c.Instances.Min == c.Instances.Max {
 		p.PerInstance = 0
