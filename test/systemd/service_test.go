@@ -170,6 +170,9 @@ func TestTheWatchdogBarks(t *testing.T) {
 		now, ok := b.status()
 		return ok && now.Daemon.EnginePID != s.Daemon.EnginePID
 	})
+	if b.alive(strconv.Itoa(s.Daemon.EnginePID)) {
+		t.Error("the hung engine is still there")
+	}
 	b.untouched(pid)
 	t.Logf("restarts by systemd: %s", b.property("NRestarts"))
 }
