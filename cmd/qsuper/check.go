@@ -78,6 +78,10 @@ func runCheck(ctx context.Context, o checkOptions, out *screen) error {
 	} else {
 		r.describe(cfg)
 		problems = config.CheckHost(cfg)
+		for _, w := range checkUnit(ctx, cfg) {
+			cfg.Warnings = append(cfg.Warnings, w)
+			r.Warnings = append(r.Warnings, checkProblem(w))
+		}
 	}
 	r.Problems = append(r.Problems, listed(problems)...)
 	r.OK = len(problems) == 0

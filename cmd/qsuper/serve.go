@@ -74,11 +74,18 @@ func runEngine(ctx context.Context, o engineOptions) error {
 	if err != nil {
 		return err
 	}
+	orphans := []int(nil)
+	if hello.Engines == 1 {
+		orphans = endOrphans(o.stateDir, hello.PID)
+	}
 	cfg, err := loadInForce(o, hello)
 	if err != nil {
 		return err
 	}
 	e := &engine{client: client, hello: hello, log: newLogger(os.Stderr, cfg.Daemon.Log), done: make(chan struct{})}
+	for _, pid := range orphans {
+		e.log.Warn("ended the engine of an earlier daemon, which hung", "pid", pid)
+	}
 	d := &daemon{
 		keeperPID: hello.PID, contained: hello.Contained, started: hello.StartedAt, load: func() (*config.Config, error) { return loadChecked(o.config) },
 		onReload: func(cfg *config.Config) { e.saveInForce(o.stateDir, cfg) }, stopAll: e.stopAll,

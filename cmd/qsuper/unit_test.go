@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -81,6 +82,25 @@ func TestUnitDirectories(t *testing.T) {
 	u, err := unitFor(&config.Config{Daemon: config.Daemon{Socket: config.Socket{Path: "/run/q/s", Group: "ops"}}}, "/etc/q.yaml", unitOptions{binary: "/q"})
 	if err != nil || u.Runnable != "0755" || u.Runtime != "q" {
 		t.Errorf("%+v, %v: the group cannot reach the socket", u, err)
+	}
+}
+
+func TestTheInstalledUnitIsTooShort(t *testing.T) {
+	slow := &config.Consumer{Name: "reports", Stop: config.Stop{Grace: 10 * time.Minute}}
+	cfg := &config.Config{Path: "/etc/q.yaml", Consumers: []*config.Consumer{{Name: "orders", Stop: config.Stop{Grace: 2 * time.Minute}}, slow}}
+	for text, want := range map[string]int{
+		"argv[]=/q run --config /etc/q.yaml ; x\nTimeoutStopUSec=1min 30s\n":       1,
+		"argv[]=/q run --config /etc/q.yaml ; x\nTimeoutStopUSec=10min 500ms\n":    0,
+		"argv[]=/q run --config /etc/q.yaml ; x\nTimeoutStopUSec=infinity\n":       0,
+		"argv[]=/q run --config /etc/other/q.yaml ; x\nTimeoutStopUSec=1min 30s\n": 0,
+		"argv[]=/q run --config /etc/q.yaml ; x\nTimeoutStopUSec=soon\n":           0,
+		"TimeoutStopUSec=1min 30s\n":                                               0,
+		"":                                                                         0,
+	} {
+		got := unitTooShort(text, cfg)
+		if len(got) != want || want == 1 && !strings.Contains(got[0].String(), "reports.stop.grace") {
+			t.Errorf("%s: %v", text, got)
+		}
 	}
 }
 

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"qsuper/config"
+)
+
+// askSystemd bounds the question about the installed unit.
+const askSystemd = 2 * time.Second
+
+// checkUnit warns when the service that runs this file gives a stop less time than
+// a consumer may take. Where there is no systemd, or it has no such service,
+// there is nothing to say.
+func checkUnit(ctx context.Context, cfg *config.Config) []config.Problem {
+	ctx, cancel := context.WithTimeout(ctx, askSystemd)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "systemctl", "show", "qsuper.service", "--property=ExecStart,TimeoutStopUSec").Output()
+	if err != nil {
+		return nil
+	}
+	return unitTooShort(string(out), cfg)
+}
+
+func unitTooShort(shown string, cfg *config.Config) []config.Problem {
+	path, err := filepath.Abs(cfg.Path)
+	if err != nil || !strings.Contains(shown, " "+path+" ;") { // it runs another file
+		return nil
+	}
+	_, text, _ := strings.Cut(shown, "TimeoutStopUSec=")
+	text, _, _ = strings.Cut(text, "\n")
+	limit, ok := systemdSpan(text)
+	if !ok {
+		return nil
+	}
+	var longest *config.Consumer
+	for _, c := range cfg.Consumers {
+		if c.Stop.Grace >= limit && (longest == nil || c.Stop.Grace > longest.Stop.Grace) {
+			longest = c
+		}
+	}
+	if longest == nil {
+		return nil
+	}
+	at := longest.At
+	if p, written := longest.Places["stop"]; written {
+		at = p
+	}
+	return []config.Problem{{
+		File: at.File, Line: at.Line, Column: at.Column, Path: "consumers." + longest.Name + ".stop.grace",
+		Message: fmt.Sprintf("is %s, but systemd may kill after %s: qsuper.service has TimeoutStopSec=%s", humane(longest.Stop.Grace), humane(limit), text),
+		Hint:    `write the unit again: qsuper unit >/etc/systemd/system/qsuper.service && systemctl daemon-reload`,
+	}}
+}
+
+var systemdUnits = map[string]time.Duration{
+	"us": time.Microsecond, "ms": time.Millisecond, "s": time.Second, "min": time.Minute, "h": time.Hour,
+	"d": 24 * time.Hour, "w": 7 * 24 * time.Hour, "month": 2629800 * time.Second, "y": 31557600 * time.Second, // as systemd.time(7) has them
+}
+
+// systemdSpan reads a time as systemctl prints it: "1min 10s", "infinity".
+func systemdSpan(text string) (time.Duration, bool) {
+	if text == "infinity" {
+		return math.MaxInt64, true
+	}
+	sum, words := time.Duration(0), strings.Fields(text)
+	for _, w := range words {
+		end := strings.IndexFunc(w, func(r rune) bool { return (r < '0' || r > '9') && r != '.' })
+		if end <= 0 {
+			return 0, false
+		}
+		n, err := strconv.ParseFloat(w[:end], 64)
+		unit, known := systemdUnits[w[end:]]
+		if err != nil || !known || n*float64(unit) > math.MaxInt64/4 {
+			return 0, false
+		}
+		sum += time.Duration(n * float64(unit))
+	}
+	return sum, len(words) > 0 && sum >= 0
+}

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"slices"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// orphanTime is how long an orphan may take to die of SIGKILL.
+const orphanTime = 2 * time.Second
+
+// endOrphans ends engines that a dead keeper has left: one exits by itself when
+// its keeper is gone, unless it hangs, which may be why the keeper is gone.
+// keeper holds the state directory, so an engine that has it too and is not
+// keeper's child is such a one. It returns the pids of those it has ended.
+func endOrphans(stateDir string, keeper int) (ended []int) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil // without /proc nothing can be found, and nothing can be harmed
+	}
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil || pid == os.Getpid() || !isOrphan(pid, stateDir, keeper) {
+			continue
+		}
+		fd, err := unix.PidfdOpen(pid, 0)
+		if err != nil {
+			continue
+		}
+		// Only now does the number stay what it is: look again.
+		if isOrphan(pid, stateDir, keeper) && unix.PidfdSendSignal(fd, syscall.SIGKILL, nil, 0) == nil {
+			ended = append(ended, pid)
+			awaitEnd(fd, orphanTime)
+		}
+		unix.Close(fd)
+	}
+	return ended
+}
+
+// isOrphan says whether a process of our user is an engine for stateDir and no
+// child of keeper.
+func isOrphan(pid int, stateDir string, keeper int) bool {
+	line, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline")
+	if err != nil {
+		return false
+	}
+	argv := bytes.Split(bytes.TrimSuffix(line, []byte{0}), []byte{0})
+	if len(argv) < 4 || string(argv[0]) != "qsuper" || string(argv[1]) != "engine" {
+		return false
+	}
+	at := slices.IndexFunc(argv, func(a []byte) bool { return string(a) == "--state-dir" })
+	if at < 0 || at+1 >= len(argv) || string(argv[at+1]) != stateDir {
+		return false
+	}
+	info, err := os.Stat("/proc/" + strconv.Itoa(pid))
+	if err != nil {
+		return false
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	return ok && int(owner.Uid) == os.Geteuid() && parentOf(pid) != keeper
+}
+
+// awaitEnd waits until the process of a pidfd has ended, for so long at most.
+func awaitEnd(pidfd int, limit time.Duration) {
+	fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
+	for deadline := time.Now().Add(limit); ; {
+		left := time.Until(deadline)
+		n, err := unix.Poll(fds, int(max(left.Milliseconds(), 0)))
+		if n > 0 || left <= 0 || err != nil && !errors.Is(err, unix.EINTR) {
+			return
+		}
+	}
+}
