@@ -20,15 +20,6 @@ const EngineFD = 3
 // the time, so this much means that something is broken.
 const maxPending = 64 << 20
 
-// corkSize is a few dozen requests: the keeper should begin with the first while
-// the last of a thousand are still being made.
-const corkSize = 8 << 10
-
-// maxRuns bounds the stops that are kept back, in bytes: some thousands of them.
-// The keeper should have all before the first process is signalled, as those that
-// are about to exit take the processor from whoever still makes requests.
-const maxRuns = 64 << 10
-
 // ErrGone means that the keeper has gone or has dropped the connection. The
 // engine is to exit: whoever comes next starts a new one.
 var ErrGone = errors.New("the keeper is gone")
@@ -362,17 +353,6 @@ func (c *Client) queue(t frameType, body any) error {
 	return err
 }
 
-// gather puts the stops that were kept back among what is pending. It is called
-// with mu held.
-func (c *Client) gather() error {
-	if len(c.runs) == 0 {
-		return nil
-	}
-	err := c.add(frameStop, &stops{c.stop.Stop, c.stop.Now, c.stop.Idle, string(c.runs)})
-	c.runs = c.runs[:0]
-	return err
-}
-
 // add is called with mu held.
 func (c *Client) add(t frameType, body any) error {
 	if c.broken != nil {
@@ -386,36 +366,6 @@ func (c *Client) add(t frameType, body any) error {
 	var err error
 	c.pending, err = appendFrame(c.pending, t, body)
 	return err
-}
-
-// Cork keeps requests back until Uncork is called as often, or corkSize bytes of
-// them have come together: each write wakes the keeper.
-func (c *Client) Cork() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.corks++
-}
-
-// Uncork undoes one Cork.
-func (c *Client) Uncork() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.corks--; c.corks == 0 && c.broken == nil && c.gather() == nil {
-		c.out()
-	}
-}
-
-// out sends what is pending, or has it sent. It is called with mu held.
-func (c *Client) out() {
-	if !c.writing && len(c.pending) > 0 {
-		c.push()
-	}
-	if len(c.pending) > 0 {
-		select {
-		case c.more <- struct{}{}:
-		default:
-		}
-	}
 }
 
 // push writes what the socket takes at once. It is called with mu held, and
