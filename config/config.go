@@ -189,13 +189,16 @@ type Backoff struct {
 	MinUptime  time.Duration `yaml:"min_uptime"` // a clean exit quicker than this that did no work is paced; 0 = never
 }
 
+// WaitIdle is the value of `stop.wait_for` that looks for a safe point.
+const WaitIdle = "idle"
+
 // Stop is the graceful ladder.
 type Stop struct {
 	Signal  syscall.Signal `yaml:"signal" format:"signal"`
 	Grace   time.Duration  `yaml:"grace"`
-	Scope   string         `yaml:"scope" format:"scope"` // process | group; group with `shell`
-	Command []string       `yaml:"command"`              // run once per instance before the signal; nil = none
-	_       struct{}       `yaml:"wait_for" unless:""`
+	Scope   string         `yaml:"scope" format:"scope"`       // process | group; group with `shell`
+	Command []string       `yaml:"command"`                    // run once per instance before the signal; nil = none
+	WaitFor string         `yaml:"wait_for" format:"wait_for"` // "" | idle: no signal; it is ended at a moment when its queue has nothing in flight
 }
 
 // Limits are set on the consumer's process before exec.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"qsuper/health"
 	"qsuper/internal/kind"
 	"qsuper/schedule"
 )
@@ -194,12 +195,39 @@ func (c *check) program() {
 	} else if c.Stop.Command[0] == "" && !c.bad("stop.command") {
 		c.l.add(place(c.node, "stop", "command"), c.path+".stop.command", "must not be empty")
 	}
+	c.safePoint()
 	if c.Shell != "" && !c.written("stop", "scope") {
 		c.Stop.Scope = "group" // a shell does not pass signals on to what it runs
 	}
 	if c.Shell != "" && c.Stop.Scope == "process" && compound.MatchString(c.Shell) && !lastExec.MatchString(c.Shell) {
 		c.l.warnings.Add(at, c.path+".shell", "the stop signal reaches only the shell, not what it runs").Hint = "write stop: {scope: group}, or exec in front of the last command"
 	}
+}
+
+// safePoint checks that a moment without messages can be seen. Where a preset
+// wants one and it cannot, the signal has to do.
+func (c *check) safePoint() {
+	if c.Stop.WaitFor == "" {
+		return
+	}
+	k := health.Kind{}
+	if c.Queue != nil {
+		for _, conn := range c.l.cfg.Connections {
+			if conn.Name == c.Queue.Connection {
+				k, _ = health.Lookup(conn.Type)
+			}
+		}
+	}
+	if k.InFlightNow {
+		return
+	}
+	at := place(c.node, "stop", "wait_for")
+	if c.written("stop", "wait_for") && c.node.Get("queue") == nil {
+		c.l.add(at, c.path+".stop.wait_for", "idle needs a queue: it is where messages in progress are seen")
+	} else if c.written("stop", "wait_for") && k.Type != "" {
+		c.l.add(at, c.path+".stop.wait_for", "idle cannot be seen on a connection of type %s, which counts messages in progress too late or not at all", k.Type).Hint = "use mysql or sqlite, or leave it out"
+	}
+	c.Stop.WaitFor = ""
 }
 
 // written says whether the file gives a key, here or in its defaults.

@@ -19,7 +19,13 @@ var formats = map[string]kind.Format{
 	"octal":   func(text string) (any, error) { return parseOctal(text) },
 	"percent": func(text string) (any, error) { return parsePercent(text) },
 	"signal":  func(text string) (any, error) { return parseSignal(text) },
-	"scope":   func(text string) (any, error) { return parseScope(text) },
+	"wait_for": func(text string) (any, error) {
+		if text != "" && text != WaitIdle {
+			return "", fmt.Errorf("expected idle or nothing, got %s", kind.Quote(text))
+		}
+		return text, nil
+	},
+	"scope": func(text string) (any, error) { return parseScope(text) },
 }
 
 var octal = regexp.MustCompile(`^(0o)?[0-7]{1,4}$`)

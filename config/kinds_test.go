@@ -20,8 +20,8 @@ func init() {
 		return nil
 	}
 	health.Register(health.Kind{Type: "rabbitmq", QueueKeys: []string{"name"}}, rabbitKind{}, open[rabbitKind])
-	health.Register(health.Kind{Type: "mysql", QueueKeys: sqlKeys, Layouts: sqlLayouts, CheckQueue: checkSQL}, mysqlKind{}, open[mysqlKind])
-	health.Register(health.Kind{Type: "sqlite", QueueKeys: sqlKeys, Layouts: sqlLayouts, CheckQueue: checkSQL}, sqliteKind{}, open[sqliteKind])
+	health.Register(health.Kind{Type: "mysql", InFlightNow: true, QueueKeys: sqlKeys, Layouts: sqlLayouts, CheckQueue: checkSQL}, mysqlKind{}, open[mysqlKind])
+	health.Register(health.Kind{Type: "sqlite", InFlightNow: true, QueueKeys: sqlKeys, Layouts: sqlLayouts, CheckQueue: checkSQL}, sqliteKind{}, open[sqliteKind])
 	health.Register(health.Kind{Type: "http", QueueKeys: []string{"name", "path", "value"}}, httpKind{Expect: 200, Timeout: kind.Duration(5e9)}, open[httpKind])
 	health.Register(health.Kind{Type: "tcp"}, tcpKind{}, open[tcpKind])
 	health.Register(health.Kind{Type: "exec", QueueKeys: []string{"name"}}, execKind{}, open[execKind])

@@ -19,10 +19,11 @@ type Spec interface{ Open() (Conn, error) }
 
 // Kind is one connection type.
 type Kind struct {
-	Type       string            // the value of `type:`
-	QueueKeys  []string          // keys of `queue:` it accepts besides connection; nil = it has no queues
-	Layouts    []string          // allowed values of `layout`, the first is the default; nil = the key is not accepted
-	CheckQueue func(Queue) error // optional further check of a queue; its error says what to write instead
+	Type        string            // the value of `type:`
+	QueueKeys   []string          // keys of `queue:` it accepts besides connection; nil = it has no queues
+	Layouts     []string          // allowed values of `layout`, the first is the default; nil = the key is not accepted
+	InFlightNow bool              // Reading.InFlight is what is true at the moment, and not some seconds old
+	CheckQueue  func(Queue) error // optional further check of a queue; its error says what to write instead
 }
 
 var registry kind.Registry[Kind, Spec]

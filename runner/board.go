@@ -37,12 +37,13 @@ type poller struct {
 	heirs    []*consumer // to be told of changes
 	turns    map[*consumer]int
 	latest   atomic.Pointer[look]
+	asked    chan func(*look) // somebody needs to know what is true now
 	cancel   context.CancelFunc
 	done     chan struct{}
 }
 
 func newPoller(cfg *config.Connection) *poller {
-	p := &poller{cfg: cfg, probe: health.NewProbe(cfg.Name, cfg.Spec, cfg.Timeout), done: make(chan struct{}), turns: map[*consumer]int{}}
+	p := &poller{cfg: cfg, probe: health.NewProbe(cfg.Name, cfg.Spec, cfg.Timeout), done: make(chan struct{}), asked: make(chan func(*look)), turns: map[*consumer]int{}}
 	p.latest.Store(&look{conn: Connection{Name: cfg.Name, Type: cfg.Type, Conn: plan.Conn{Name: cfg.Name, State: plan.ConnUnknown}}})
 	return p
 }
@@ -60,6 +61,12 @@ func (p *poller) run(ctx context.Context) {
 			cancel()
 			return
 		case <-timer.C:
+		case answer := <-p.asked:
+			if o := p.probe.Look(ctx, p.queues); ctx.Err() == nil {
+				p.tell(o)
+				answer(p.latest.Load())
+			}
+			continue
 		}
 		o := p.probe.Look(ctx, p.queues)
 		if ctx.Err() != nil {
@@ -136,6 +143,24 @@ func (b *board) latest(name string) *look {
 		return &look{conn: Connection{Name: name, Conn: plan.Conn{Name: name, State: plan.ConnUnknown}}}
 	}
 	return p.latest.Load()
+}
+
+// demand has a connection looked at now, and answer called with what was seen, if
+// ever: a reload may end the poller first.
+func (b *board) demand(ctx context.Context, name string, answer func(*look)) {
+	b.mu.Lock()
+	p := b.pollers[name]
+	b.mu.Unlock()
+	if p == nil {
+		return
+	}
+	go func() {
+		select {
+		case p.asked <- answer:
+		case <-p.done:
+		case <-ctx.Done():
+		}
+	}()
 }
 
 // conn is what a consumer sees of a connection: its state, and the consumer's

@@ -41,6 +41,7 @@ type consumer struct {
 	result   plan.Result
 	observed plan.Observed
 	replan   bool
+	safe     safePoint
 	drift    bool // something was adopted that another configuration has made
 	work     work
 	plan     *blueprint // of the latest start
@@ -167,6 +168,10 @@ func (c *consumer) handle(m any, now time.Time) {
 		if m.Step == "kill" {
 			c.with(m.Slot, func(u *unit) { c.step(u, now, slot.Killed{Run: m.Run}) })
 		}
+	case keeper.Frozen:
+		c.with(m.Slot, func(u *unit) { c.frozen(u, m, now) })
+	case glance:
+		c.glanced(m, now)
 	case keeper.Exited:
 		c.with(m.Slot, func(u *unit) { c.exited(u, m, now) })
 	case keeper.SlotInfo:
@@ -227,7 +232,7 @@ func (c *consumer) settle(now time.Time) time.Time {
 	}
 	c.acknowledge()
 	c.shrink()
-	again := plan.Sooner(c.proceed(now), c.result.Next)
+	again := plan.Sooner(plan.Sooner(c.proceed(now), c.result.Next), c.lookAround(now))
 	c.notify()
 	if c.prog.Window != nil {
 		// Timers stand still in suspend and know nothing of a clock that is set.
@@ -338,7 +343,7 @@ func (c *consumer) step(u *unit, now time.Time, ev slot.Event) {
 	case slot.Spawn:
 		c.spawn(u, now)
 	case slot.Stop:
-		c.send(c.r.keeper.Stop(keeper.StopRequest{Slot: u.key, Run: state.Run, Stop: c.r.launcher().ladder(c.cfg, u.n)}))
+		c.stop(u, now)
 	case slot.Kill:
 		c.send(c.r.keeper.Stop(keeper.StopRequest{Slot: u.key, Run: state.Run, Stop: c.r.launcher().ladder(c.cfg, u.n), Now: true}))
 	case slot.Release:

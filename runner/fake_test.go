@@ -43,6 +43,8 @@ type fakeKeeper struct {
 	starts   []string    // slots, in order
 	at       []time.Time // of the starts
 	behave   func(slot string, run uint64) (lives time.Duration, code int)
+	signals  int
+	onIdle   func()          // called with mu held
 	stubborn bool            // a withdrawal comes too late
 	followed int             // starts by standing order
 	stopsIn  time.Duration   // how long a child takes to end after TERM
@@ -56,6 +58,7 @@ type fakeChild struct {
 	tag      string
 	spec     *keeper.Spec
 	adopted  bool
+	frozen   bool
 	known    bool // the engine has said what it is
 	pid      int
 	started  time.Time
@@ -162,8 +165,21 @@ func (k *fakeKeeper) Stop(r keeper.StopRequest) error {
 	if c == nil || c.run != r.Run {
 		return nil
 	}
-	c.end.Stop()
 	c.again = nil
+	if r.Idle {
+		if k.onIdle != nil {
+			k.onIdle()
+		}
+		c.end.Stop()
+		c.end = after(time.Millisecond, func() { k.exit(r.Slot, c, -1, "idle") })
+		return nil
+	}
+	if r.Stop.Hold {
+		c.stopping = "signal"
+		return nil
+	}
+	k.signals++
+	c.end.Stop()
 	if r.Now {
 		c.end = after(time.Millisecond, func() { k.exit(r.Slot, c, -1, "kill") })
 		return nil
@@ -204,6 +220,18 @@ func (k *fakeKeeper) Adopt(r keeper.AdoptRequest) error {
 		return nil
 	}
 	k.memo[r.Slot], c.known = r.Memo, true
+	return nil
+}
+
+func (k *fakeKeeper) Freeze(r keeper.FreezeRequest) error {
+	k.mu.Lock()
+	defer k.unlock()
+	if c := k.live[r.Slot]; c != nil && c.run == r.Run {
+		c.frozen = r.On
+		if r.On {
+			k.tell(keeper.Frozen{Slot: r.Slot, Run: r.Run, PIDs: []int{c.pid}})
+		}
+	}
 	return nil
 }
 

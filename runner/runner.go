@@ -29,6 +29,7 @@ type Keeper interface {
 	Stop(keeper.StopRequest) error
 	Again(keeper.AgainRequest) error
 	Adopt(keeper.AdoptRequest) error
+	Freeze(keeper.FreezeRequest) error
 	Ack(keeper.AckRequest) error
 	Drop(keeper.DropRequest) error
 	SetLog(keeper.LogRequest) error
@@ -170,6 +171,8 @@ func (r *Runner) Handle(m any) {
 	case keeper.StartFailed:
 		r.route(m.Slot, m)
 	case keeper.Stopping:
+		r.route(m.Slot, m)
+	case keeper.Frozen:
 		r.route(m.Slot, m)
 	case keeper.Exited:
 		if !r.route(m.Slot, m) {

@@ -63,6 +63,8 @@ func ending(e control.ExitStatus) (string, style) {
 	}
 	text, st := howEnded(e)+took, plain
 	switch {
+	case e.Step == "idle":
+		text, st = "ended between two messages"+took, plain
 	case e.Step == "kill" && took != "":
 		text, st = "killed"+took+" of grace", red
 	case e.Step == "kill":
@@ -85,6 +87,8 @@ func stopStep(e control.ExitStatus) string {
 	switch e.Step {
 	case "kill":
 		return "killed after " + humaneSeconds(e.StopSeconds)
+	case "idle":
+		return "ended between two messages after " + humaneSeconds(e.StopSeconds)
 	case "signal":
 		return "stopped in " + humaneSeconds(e.StopSeconds)
 	}

@@ -25,7 +25,8 @@ type mysqlConfig struct {
 
 func init() {
 	health.Register(health.Kind{
-		Type: "mysql", QueueKeys: sqlQueueKeys, Layouts: sqlLayouts, CheckQueue: checkSQLQueue,
+		InFlightNow: true,
+		Type:        "mysql", QueueKeys: sqlQueueKeys, Layouts: sqlLayouts, CheckQueue: checkSQLQueue,
 	}, mysqlConfig{Timeout: health.DefaultTimeout}, openMySQL)
 }
 

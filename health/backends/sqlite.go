@@ -27,7 +27,8 @@ type sqliteConfig struct {
 
 func init() {
 	health.Register(health.Kind{
-		Type: "sqlite", QueueKeys: sqlQueueKeys, Layouts: sqlLayouts, CheckQueue: checkSQLQueue,
+		InFlightNow: true,
+		Type:        "sqlite", QueueKeys: sqlQueueKeys, Layouts: sqlLayouts, CheckQueue: checkSQLQueue,
 	}, sqliteConfig{Timeout: health.DefaultTimeout}, openSQLite)
 }
 
