@@ -42,7 +42,7 @@ func (c *consumer) adopt(m keeper.SlotInfo, now time.Time) {
 	c.step(u, now, slot.Adopt{Run: m.Run, PID: m.PID, Started: now.Add(m.StartedAt.Sub(now)), Step: m.Stopping})
 	if u.state.Phase == slot.Draining {
 		c.safe.next, c.safe.pause = now, firstPause // whether it was held or not
-		u.state.Deadline = now.Add(m.Remaining) // for display: the keeper goes on counting
+		u.state.Deadline = now.Add(m.Remaining)     // for display: the keeper goes on counting
 	}
 }
 
