@@ -1,4 +1,4 @@
-package test
+package rig
 
 import (
 	"encoding/json"
@@ -9,13 +9,13 @@ import (
 
 // The parts of --json that tests look at, by the names of the reference.
 
-type statusJSON struct {
+type Status struct {
 	Version int `json:"version"`
 	Daemon  struct {
 		KeeperPID int `json:"keeper_pid"`
 		EnginePID int `json:"engine_pid"`
 	} `json:"daemon"`
-	Consumers   []consumerJSON `json:"consumers"`
+	Consumers   []ConsumerStatus `json:"consumers"`
 	Connections []struct {
 		Name  string `json:"name"`
 		State string `json:"state"`
@@ -23,7 +23,7 @@ type statusJSON struct {
 	} `json:"connections"`
 }
 
-type consumerJSON struct {
+type ConsumerStatus struct {
 	Name    string `json:"name"`
 	State   string `json:"state"`
 	Wanted  int    `json:"wanted"`
@@ -35,21 +35,21 @@ type consumerJSON struct {
 		Ready    *int64 `json:"ready"`
 		InFlight *int64 `json:"in_flight"`
 	} `json:"queue"`
-	Slots []slotJSON `json:"slots"`
+	Slots []SlotStatus `json:"slots"`
 }
 
-type slotJSON struct {
-	Slot     int       `json:"slot"`
-	Phase    string    `json:"phase"`
-	PID      int       `json:"pid"`
-	Run      int       `json:"run"`
-	Failures int       `json:"failures"`
-	Reason   string    `json:"reason"`
-	Adopted  bool      `json:"adopted"`
-	LastExit *exitJSON `json:"last_exit"`
+type SlotStatus struct {
+	Slot     int    `json:"slot"`
+	Phase    string `json:"phase"`
+	PID      int    `json:"pid"`
+	Run      int    `json:"run"`
+	Failures int    `json:"failures"`
+	Reason   string `json:"reason"`
+	Adopted  bool   `json:"adopted"`
+	LastExit *Exit  `json:"last_exit"`
 }
 
-type exitJSON struct {
+type Exit struct {
 	Run    int    `json:"run"`
 	Code   int    `json:"code"`
 	Signal string `json:"signal"`
@@ -57,55 +57,55 @@ type exitJSON struct {
 	Step   string `json:"step"`
 }
 
-type explainJSON struct {
-	State  string     `json:"state"`
-	Reason string     `json:"reason"`
-	Gates  []gateJSON `json:"gates"`
+type Explain struct {
+	State  string `json:"state"`
+	Reason string `json:"reason"`
+	Gates  []Gate `json:"gates"`
 	Slots  []struct {
-		Slot   int        `json:"slot"`
-		Want   string     `json:"want"`
-		Code   string     `json:"code"`
-		Reason string     `json:"reason"`
-		Gates  []gateJSON `json:"gates"`
+		Slot   int    `json:"slot"`
+		Want   string `json:"want"`
+		Code   string `json:"code"`
+		Reason string `json:"reason"`
+		Gates  []Gate `json:"gates"`
 	} `json:"slots"`
 	Exits []struct {
 		Slot int `json:"slot"`
-		exitJSON
+		Exit
 	} `json:"exits"`
 }
 
-type gateJSON struct {
+type Gate struct {
 	Name     string `json:"gate"`
 	State    string `json:"state"`
 	Evidence string `json:"evidence"`
 }
 
-// gate returns a gate of the consumer by name, the zero gate if it is not there.
-func (e explainJSON) gate(name string) gateJSON {
+// Gate returns a gate of the consumer by name, the zero gate if it is not there.
+func (e Explain) Gate(name string) Gate {
 	for _, g := range e.Gates {
 		if g.Name == name {
 			return g
 		}
 	}
-	return gateJSON{}
+	return Gate{}
 }
 
-type replyJSON struct {
+type Reply struct {
 	Outcomes []struct {
-		Consumer string    `json:"consumer"`
-		Slot     int       `json:"slot"`
-		PID      int       `json:"pid"`
-		Exit     *exitJSON `json:"exit"`
+		Consumer string `json:"consumer"`
+		Slot     int    `json:"slot"`
+		PID      int    `json:"pid"`
+		Exit     *Exit  `json:"exit"`
 	} `json:"outcomes"`
 	TimedOut bool `json:"timed_out"`
 	Killed   int  `json:"killed"`
 }
 
 // status asks the daemon; false while none answers, as between two engines.
-func (d *daemon) status() (statusJSON, bool) {
-	d.t.Helper()
-	var st statusJSON
-	if r := d.run("status", "--json"); r.code != 0 && r.code != 3 || json.Unmarshal([]byte(r.stdout), &st) != nil {
+func (d *Daemon) Status() (Status, bool) {
+	d.T.Helper()
+	var st Status
+	if r := d.Run("status", "--json"); r.Code != 0 && r.Code != 3 || json.Unmarshal([]byte(r.Stdout), &st) != nil {
 		return st, false
 	}
 	return st, st.Version == 1
@@ -113,31 +113,31 @@ func (d *daemon) status() (statusJSON, bool) {
 
 // consumer returns the status of one consumer, the zero status while nobody
 // answers.
-func (d *daemon) consumer(name string) consumerJSON {
-	d.t.Helper()
-	st, _ := d.status()
+func (d *Daemon) Consumer(name string) ConsumerStatus {
+	d.T.Helper()
+	st, _ := d.Status()
 	for _, c := range st.Consumers {
 		if c.Name == name {
 			return c
 		}
 	}
-	return consumerJSON{}
+	return ConsumerStatus{}
 }
 
 // untilRunning waits until so many instances of a consumer run and none is
 // about to end, and returns it.
-func (d *daemon) untilRunning(name string, n int) consumerJSON {
-	d.t.Helper()
-	var c consumerJSON
-	eventually(d.t, patience, name+" runs as wanted", func() bool {
-		c = d.consumer(name)
-		return c.Name != "" && c.Running == n && len(c.pids()) == n
+func (d *Daemon) UntilRunning(name string, n int) ConsumerStatus {
+	d.T.Helper()
+	var c ConsumerStatus
+	Eventually(d.T, Patience, name+" runs as wanted", func() bool {
+		c = d.Consumer(name)
+		return c.Name != "" && c.Running == n && len(c.PIDs()) == n
 	})
 	return c
 }
 
-// pids of the instances that run.
-func (c consumerJSON) pids() []int {
+// PIDs of the instances that run.
+func (c ConsumerStatus) PIDs() []int {
 	var list []int
 	for _, s := range c.Slots {
 		if s.PID != 0 {
@@ -150,20 +150,20 @@ func (c consumerJSON) pids() []int {
 // killEngine kills the engine process and waits until the next one answers. The
 // consumers that ran before and have not ended of their own will are the same
 // processes, adopted.
-func (d *daemon) killEngine() {
-	d.t.Helper()
-	var before statusJSON
-	eventually(d.t, patience, "the daemon answers", func() (ok bool) { before, ok = d.status(); return ok })
+func (d *Daemon) KillEngine() {
+	d.T.Helper()
+	var before Status
+	Eventually(d.T, Patience, "the daemon answers", func() (ok bool) { before, ok = d.Status(); return ok })
 	if err := syscall.Kill(before.Daemon.EnginePID, syscall.SIGKILL); err != nil {
-		d.t.Fatalf("kill the engine, pid %d: %v", before.Daemon.EnginePID, err)
+		d.T.Fatalf("kill the engine, pid %d: %v", before.Daemon.EnginePID, err)
 	}
-	var after statusJSON
-	eventually(d.t, patience, "another engine answers", func() (ok bool) {
-		after, ok = d.status()
+	var after Status
+	Eventually(d.T, Patience, "another engine answers", func() (ok bool) {
+		after, ok = d.Status()
 		return ok && after.Daemon.EnginePID != before.Daemon.EnginePID
 	})
 	if after.Daemon.KeeperPID != before.Daemon.KeeperPID {
-		d.t.Fatalf("keeper_pid went from %d to %d", before.Daemon.KeeperPID, after.Daemon.KeeperPID)
+		d.T.Fatalf("keeper_pid went from %d to %d", before.Daemon.KeeperPID, after.Daemon.KeeperPID)
 	}
 	for i, c := range before.Consumers {
 		for j, s := range c.Slots {
@@ -172,14 +172,14 @@ func (d *daemon) killEngine() {
 				continue
 			}
 			if now.PID != s.PID || !now.Adopted {
-				d.t.Errorf("%s/%d run %d: pid %d became %d, adopted %v", c.Name, s.Slot, s.Run, s.PID, now.PID, now.Adopted)
+				d.T.Errorf("%s/%d run %d: pid %d became %d, adopted %v", c.Name, s.Slot, s.Run, s.PID, now.PID, now.Adopted)
 			}
 		}
 	}
 }
 
-// gone ends the test unless all processes have ended.
-func gone(t *testing.T, pids []int) {
+// Gone ends the test unless all processes have ended.
+func Gone(t *testing.T, pids []int) {
 	t.Helper()
 	for _, pid := range pids {
 		if err := syscall.Kill(pid, 0); err == nil {
@@ -188,8 +188,8 @@ func gone(t *testing.T, pids []int) {
 	}
 }
 
-// within checks that a command neither returned early nor dawdled.
-func within(t *testing.T, what string, took, least, most time.Duration) {
+// Within checks that a command neither returned early nor dawdled.
+func Within(t *testing.T, what string, took, least, most time.Duration) {
 	t.Helper()
 	if took < least || took > most {
 		t.Errorf("%s took %s, expected %s to %s", what, took.Round(time.Millisecond), least, most)
