@@ -22,6 +22,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(consumerEnv) != "" {
 		os.Exit(consume(os.Args[1:]))
 	}
+	if err := os.Setenv(secretEnv, canary); err != nil {
+		panic(err)
+	}
 	os.Exit(rig.Main(m))
 }
 

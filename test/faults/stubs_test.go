@@ -1,3 +1,3 @@
 package faults
 
-var brokerFaults, fileFaults, keeperFaults []fault
+var keeperFaults []fault

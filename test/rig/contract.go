@@ -101,7 +101,7 @@ type Reply struct {
 	Killed   int  `json:"killed"`
 }
 
-// status asks the daemon; false while none answers, as between two engines.
+// Status asks the daemon; false while none answers, as between two engines.
 func (d *Daemon) Status() (Status, bool) {
 	d.T.Helper()
 	var st Status
@@ -111,7 +111,7 @@ func (d *Daemon) Status() (Status, bool) {
 	return st, st.Version == 1
 }
 
-// consumer returns the status of one consumer, the zero status while nobody
+// Consumer returns the status of one consumer, the zero status while nobody
 // answers.
 func (d *Daemon) Consumer(name string) ConsumerStatus {
 	d.T.Helper()
@@ -124,7 +124,7 @@ func (d *Daemon) Consumer(name string) ConsumerStatus {
 	return ConsumerStatus{}
 }
 
-// untilRunning waits until so many instances of a consumer run and none is
+// UntilRunning waits until so many instances of a consumer run and none is
 // about to end, and returns it.
 func (d *Daemon) UntilRunning(name string, n int) ConsumerStatus {
 	d.T.Helper()
@@ -147,7 +147,7 @@ func (c ConsumerStatus) PIDs() []int {
 	return list
 }
 
-// killEngine kills the engine process and waits until the next one answers. The
+// KillEngine kills the engine process and waits until the next one answers. The
 // consumers that ran before and have not ended of their own will are the same
 // processes, adopted.
 func (d *Daemon) KillEngine() {

@@ -97,7 +97,7 @@ func StartDaemon(t *testing.T, file string) *Daemon {
 	return d
 }
 
-// write replaces the file.
+// Write replaces the file.
 func (d *Daemon) Write(file string) {
 	d.T.Helper()
 	if err := os.WriteFile(d.Path("qsuper.yaml"), []byte(header+file), 0o600); err != nil {
@@ -107,22 +107,10 @@ func (d *Daemon) Write(file string) {
 
 func (d *Daemon) Path(name string) string { return filepath.Join(d.Dir, name) }
 
+// Start starts `qsuper run` and waits until it answers.
 func (d *Daemon) Start() {
 	d.T.Helper()
-	var err error
-	if d.stderr, err = os.OpenFile(d.Path("daemon.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600); err != nil {
-		d.T.Fatal(err)
-	}
-	d.Cmd = exec.Command(Binary, "run", "-c", d.Path("qsuper.yaml"))
-	d.Cmd.Stdout, d.Cmd.Stderr = d.stderr, d.stderr
-	// What the terminal sends to the test must not reach the daemon: the test
-	// itself stops it.
-	d.Cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := d.Cmd.Start(); err != nil {
-		d.T.Fatal(err)
-	}
-	d.ended = make(chan struct{})
-	go func() { _ = d.Cmd.Wait(); close(d.ended) }()
+	d.Launch()
 	Eventually(d.T, Patience, "the daemon answers", func() bool {
 		if d.Over() {
 			d.T.Fatalf("qsuper run ended with %v", d.Cmd.ProcessState)
@@ -132,7 +120,27 @@ func (d *Daemon) Start() {
 	})
 }
 
-// over reports whether the keeper has ended.
+// Launch starts `qsuper run` and waits for nothing.
+func (d *Daemon) Launch() {
+	d.T.Helper()
+	var err error
+	if d.stderr, err = os.OpenFile(d.Path("daemon.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600); err != nil {
+		d.T.Fatal(err)
+	}
+	d.Cmd = exec.Command(Binary, "run", "-c", d.Path("qsuper.yaml"))
+	d.Cmd.Stdout, d.Cmd.Stderr = d.stderr, d.stderr
+	d.Cmd.Env = append(os.Environ(), "RIG_DIR="+d.Dir) // marks whatever it starts, helpers and probes included
+	// What the terminal sends to the test must not reach the daemon: the test
+	// itself stops it.
+	d.Cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := d.Cmd.Start(); err != nil {
+		d.T.Fatal(err)
+	}
+	d.ended = make(chan struct{})
+	go func() { _ = d.Cmd.Wait(); close(d.ended) }()
+}
+
+// Over reports whether the keeper has ended.
 func (d *Daemon) Over() bool {
 	select {
 	case <-d.ended:
@@ -142,7 +150,7 @@ func (d *Daemon) Over() bool {
 	}
 }
 
-// stopAll is `qsuper stop`: everything, then the daemon. It checks that nothing
+// StopAll is `qsuper stop`: everything, then the daemon. It checks that nothing
 // had to be killed and that nothing is left.
 func (d *Daemon) StopAll() {
 	d.T.Helper()
@@ -209,7 +217,7 @@ type Result struct {
 	Took           time.Duration
 }
 
-// run runs one qsuper command on this daemon.
+// Run runs one qsuper command on this daemon.
 func (d *Daemon) Run(args ...string) Result {
 	d.T.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*Patience)
@@ -227,7 +235,7 @@ func (d *Daemon) Run(args ...string) Result {
 	return Result{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String(), time.Since(began)}
 }
 
-// must runs a command that has to exit with 0.
+// Must runs a command that has to exit with 0.
 func (d *Daemon) Must(args ...string) Result {
 	d.T.Helper()
 	r := d.Run(args...)
@@ -237,7 +245,7 @@ func (d *Daemon) Must(args ...string) Result {
 	return r
 }
 
-// json runs a command with --json and decodes what it prints.
+// JSON runs a command with --json and decodes what it prints.
 func (d *Daemon) JSON(v any, args ...string) Result {
 	d.T.Helper()
 	r := d.Run(append(args, "--json")...)
