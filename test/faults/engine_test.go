@@ -46,31 +46,38 @@ func engineKilledUnderTalkers(t *testing.T) {
 // Consumers without any care for their stdout: a shell that writes into a pipe
 // nobody holds dies of SIGPIPE.
 func engineKilledUnderShells(t *testing.T) {
-	f := newFleet(t)
-	f.Write(f.file("", `  sh:
-    command: [/bin/sh, -c, 'i=0; while :; do i=$$((i+1)); echo "tick $$i"; sleep 0.1; done']
-    instances: 6
-`))
-	f.Start()
-	f.UntilRunning("sh", 6)
+	f := startShells(t, 6)
 	before := f.pids()
 	for range 6 {
 		f.KillEngine()
 	}
 	f.samePIDs(before)
 	f.quiesce(0)
-	for slot := range 6 {
+	f.shellLines(6)
+}
+
+func startShells(t *testing.T, n int) *fleet {
+	t.Helper()
+	f := startFleet(t, fmt.Sprintf("  sh:\n    command: [/bin/sh, -c, 'i=0; while :; do i=$$((i+1)); echo \"tick $$i\"; sleep 0.1; done']\n    instances: %d\n", n))
+	f.UntilRunning("sh", n)
+	return f
+}
+
+// shellLines checks that every shell's lines are there, in order, from the first.
+func (f *fleet) shellLines(slots int) {
+	f.T.Helper()
+	for slot := range slots {
 		n := 0
 		for _, line := range f.logLines(fmt.Sprintf("sh/%d", slot)) {
 			if line == "" {
 				continue
 			}
 			if n++; line != fmt.Sprint("tick ", n) {
-				t.Errorf("sh/%d: line %d is %q", slot, n, line)
+				f.T.Fatalf("O3 lines: sh/%d: line %d is %q", slot, n, line)
 			}
 		}
 		if n == 0 {
-			t.Errorf("sh/%d: no line", slot)
+			f.T.Errorf("O3 lines: sh/%d: none", slot)
 		}
 	}
 }
