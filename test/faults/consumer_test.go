@@ -17,6 +17,9 @@ import (
 // consumerEnv makes the test binary a consumer; its value is the journal.
 const consumerEnv = "QFAULT_JOURNAL"
 
+// mainEnv is the pid of the consumer itself, for its children.
+const mainEnv = "QFAULT_MAIN"
+
 // tickEvery is how often a consumer notes that it is alive.
 const tickEvery = 100 * time.Millisecond
 
@@ -45,6 +48,9 @@ type misbehaviour struct {
 func consume(words []string) int {
 	m := &misbehaviour{role: "main", stopped: make(chan struct{}), quiet: make(chan struct{})}
 	m.journal = openJournal(os.Getenv(consumerEnv))
+	if os.Getenv(mainEnv) == "" {
+		_ = os.Setenv(mainEnv, strconv.Itoa(os.Getpid())) // its children inherit it
+	}
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	m.read(words)

@@ -3,8 +3,10 @@ package faults
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -14,6 +16,7 @@ import (
 
 var fileFaults = []fault{
 	{name: "F017_ReloadOfABadFile", score: 16, run: badReload},
+	{name: "F023_SocketOfAnotherUser", score: 15, run: otherUser},
 	{name: "F049_FileEmptyOrGone", score: 16, run: emptyFile},
 	{name: "F053_FileThatExplodes", score: 9, run: explodingFile},
 	{name: "F056_SocketIsASymlink", score: 10, run: socketSymlink},
@@ -84,7 +87,7 @@ func emptyFile(t *testing.T) {
 		"blanks":   func() { replace(" \n\t\n \n") },
 		"comments": func() { replace("# all gone\n# moved away\n") },
 		"deleted":  func() { _ = os.Remove(place) },
-		"folder":   func() { _ = os.Mkdir(place, 0o700) },
+		"folder":   func() { _ = os.Remove(place); _ = os.Mkdir(place, 0o700) },
 	}
 	for name, spoil := range bad {
 		spoil()
@@ -178,6 +181,33 @@ func socketSymlink(t *testing.T) {
 	eventually(t, rig.Patience, "without the link the daemon answers", func() bool { _, ok := f.Status(); return ok })
 	f.begun(1)
 	f.truth()
+	f.quiesce(0)
+	f.linesWhole(false)
+}
+
+// Who is neither owner nor in the group of the socket is not let in, whatever he
+// asks for.
+func otherUser(t *testing.T) {
+	f := startFleet(t, talkers(1))
+	f.begun(1)
+	before := f.pids()
+	if err := os.Chmod(f.Dir, 0o755); err != nil { // the socket has to guard itself
+		t.Fatal(err)
+	}
+	program := f.Path("qsuper") // the tests' own folder is not for others
+	if b, err := os.ReadFile(rig.Binary); err != nil || os.WriteFile(program, b, 0o755) != nil {
+		t.Fatal("copy the program: ", err)
+	}
+	for _, args := range [][]string{{"status"}, {"stop"}, {"stop", "talk"}, {"reload"}, {"logs"}, {"events"}} {
+		cmd := exec.Command(program, append(args, "--socket", f.Path("q.sock"))...)
+		cmd.Dir = "/"
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+		out, err := cmd.CombinedOutput()
+		if code := cmd.ProcessState.ExitCode(); err == nil || code <= 0 || !strings.Contains(string(out), "permission") {
+			t.Errorf("%v as nobody: exit %d, %s", args, code, out)
+		}
+	}
+	f.samePIDs(before)
 	f.quiesce(0)
 	f.linesWhole(false)
 }

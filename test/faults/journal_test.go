@@ -16,6 +16,7 @@ type record struct {
 	PID    int           `json:"pid"`
 	Slot   string        `json:"slot"` // consumer/number
 	Run    string        `json:"run"`
+	Main   string        `json:"main"`  // pid of the consumer, also in its children's lines
 	Event  string        `json:"event"` // begin tick signal end trouble
 	Role   string        `json:"role"`  // main child between
 	Lines  int64         `json:"lines"` // numbered lines written whole before this
@@ -45,6 +46,7 @@ func openJournal(name string) *writer {
 // add appends a line with one write, so that lines of several processes never mix.
 func (w *writer) add(r record) {
 	r.At, r.PID, r.Run = now(), os.Getpid(), os.Getenv("QSUPER_RUN_ID")
+	r.Main = os.Getenv(mainEnv)
 	r.Slot = os.Getenv("QSUPER_CONSUMER") + "/" + os.Getenv("QSUPER_SLOT")
 	line, err := json.Marshal(r)
 	if err != nil {

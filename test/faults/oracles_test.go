@@ -39,10 +39,11 @@ func overlaps(list []record) (found []string) {
 		if slots[r.Slot] == nil {
 			slots[r.Slot] = map[string]*span{}
 		}
-		s := slots[r.Slot][r.Run]
+		run := r.Run + " of pid " + r.Main // a run's id alone would hide two that have the same
+		s := slots[r.Slot][run]
 		if s == nil {
-			s = &span{r.Run, r.At, r.At}
-			slots[r.Slot][r.Run] = s
+			s = &span{run, r.At, r.At}
+			slots[r.Slot][run] = s
 		}
 		s.first, s.last = min(s.first, r.At), max(s.last, r.At)
 	}
@@ -54,7 +55,7 @@ func overlaps(list []record) (found []string) {
 		slices.SortFunc(spans, func(a, b *span) int { return cmp.Compare(a.first, b.first) })
 		for i := 1; i < len(spans); i++ {
 			if a, b := spans[i-1], spans[i]; b.first <= a.last {
-				found = append(found, fmt.Sprintf("%s: run %s began %s before run %s had ended", slot, b.run, a.last-b.first, a.run))
+				found = append(found, fmt.Sprintf("%s: %s began %s before %s had ended", slot, b.run, a.last-b.first, a.run))
 			}
 		}
 	}
