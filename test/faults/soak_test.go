@@ -77,7 +77,7 @@ func (s *soak) soakFile() string {
 	const files = "logs: {max_size: 256KiB, keep: 1000}"
 	return s.file(fmt.Sprintf("  start_rate: %d\n", soakStartRate),
 		crew("steady", "lines 50 pad 60", fmt.Sprintf("instances: %d", s.steady), files),
-		crew("brief", "lines 50 pad 20 life 700ms parting 5", "instances: 6", files),
+		crew("brief", "lines 50 pad 20 life 700ms parting 5", "instances: 6", "backoff: {min_uptime: 0s}", files),
 		crew("crash", "lines 50 life 300ms code 3", "instances: 4", "backoff: {initial: 100ms, max: 1s}", files),
 		crew("slow", "lines 20 finish 600ms", fmt.Sprintf("instances: %d", 2+s.r.IntN(4)), "stop: {grace: 60s}", files),
 		crew("family", "lines 20 child group lines 10 end", "instances: 3", "stop: {grace: 60s, scope: group}", files),
@@ -96,7 +96,7 @@ func (s *soak) step() {
 		{2, "stop and start", func() { s.both("stop", "start") }},
 		{2, "pause and resume", func() { s.both("pause", "resume") }},
 		{3, "stop-workers", func() { s.ask("stop-workers", s.somebody()) }},
-		{2, "restart --rolling", func() { s.ask("restart", "--rolling", s.somebody()) }},
+		{2, "restart --rolling", func() { s.ask("restart", "--rolling", "slow", "family") }}, // stands still where successors do not live
 		{2, "reload", func() { s.Write(s.soakFile()); s.ask("reload") }},
 		{2, "scale", func() { s.ask("scale", fmt.Sprintf("brief=%d", 1+s.r.IntN(6))) }},
 		{2, "keeper killed", s.killTheKeeper},
