@@ -61,7 +61,7 @@ func (c fault) chosen() bool {
 }
 
 func TestFaults(t *testing.T) {
-	for _, list := range [][]fault{engineFaults, stopFaults, exitFaults, outputFaults, brokerFaults, fileFaults, idFaults, keeperFaults} {
+	for _, list := range [][]fault{engineFaults, engineMoreFaults, stopFaults, exitFaults, outputFaults, brokerFaults, fileFaults, idFaults, keeperFaults} {
 		for _, c := range list {
 			if !c.chosen() {
 				continue
