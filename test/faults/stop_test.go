@@ -224,7 +224,7 @@ func stoppedConsumer(t *testing.T) {
 // frozen with the first version of control groups, whose freezer is as deaf as a
 // dead NFS server; the second version lets SIGKILL through.
 func frozenConsumer(t *testing.T) {
-	group := "/sys/fs/cgroup/freezer/" + filepath.Base(t.TempDir()) + fmt.Sprint(os.Getpid())
+	group := "/sys/fs/cgroup/freezer/" + rig.Root()
 	if err := os.Mkdir(group, 0o700); err != nil {
 		t.Fatalf("make a control group: %v (this case needs the v1 freezer)", err)
 	}

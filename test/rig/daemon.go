@@ -24,13 +24,13 @@ var Binary string
 
 // Main builds the binary, runs the tests and returns the exit code.
 func Main(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "qsuper-test-")
+	end, err := guard()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	defer os.RemoveAll(dir)
-	Binary = filepath.Join(dir, "qsuper")
+	defer end()
+	Binary = filepath.Join(root, "qsuper")
 	build := exec.Command("go", "build", "-o", Binary, "qsuper/cmd/qsuper")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
@@ -79,7 +79,7 @@ daemon:
 // in its command line or environment is gone when the test has ended.
 func NewDaemon(t *testing.T, file string) *Daemon {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "qsuper-*.d") // with an end, so that no name is the beginning of another
+	dir, err := os.MkdirTemp(root, "*.d") // with an end, so that no name is the beginning of another
 	if err != nil {
 		t.Fatal(err)
 	}
