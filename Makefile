@@ -7,8 +7,11 @@ LDFLAGS  = -s -w -X main.release=$(VERSION)
 RACE     = ./control/... ./health/... ./keeper/... ./logs/... ./lock/... ./pidfile/... ./proc/... ./runner/... ./cmd/...
 PURE     = ./config/... ./internal/... ./plan/... ./schedule/... ./slot/...
 
+DURATION ?= 10m
+comma    := ,
+
 .DEFAULT_GOAL := help
-.PHONY: help build demo test unit acceptance race lint check bench generate packages clean
+.PHONY: help build demo test unit acceptance faults soak race lint check bench generate packages clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +30,13 @@ unit: ## packages on their own
 
 acceptance: build ## the binary with real brokers, databases and third-party consumers
 	$(GO) test -count=1 -timeout 30m ./test/...
+
+faults: ## kills, full disks, dead brokers, consumers that misbehave (KEEPER=1: the keeper's own death, too)
+	QSUPER_FAULTS=all$(if $(KEEPER),$(comma)keeper) $(GO) test -count=1 -timeout 20m -v -run 'TestFaults' ./test/faults
+
+soak: ## random kills and commands for DURATION=10m; SEED=… does a run again
+	QSUPER_SOAK=$(DURATION) QSUPER_SEED=$(SEED) QSUPER_FAULTS=$(if $(KEEPER),keeper) \
+		$(GO) test -count=1 -timeout 0 -v -run 'TestSoak' ./test/faults
 
 race: ## every package under the race detector
 	$(GO) test -race ./...

@@ -16,8 +16,8 @@ import (
 
 // closedGate waits until a gate of "orders" is closed with all of these words in
 // its evidence, and checks that explain says the same to a person.
-func (d *daemon) closedGate(name string, words ...string) {
-	d.t.Helper()
+func closedGate(d *daemon, name string, words ...string) {
+	d.T.Helper()
 	var g gateJSON
 	says := func(text string) bool {
 		for _, w := range words {
@@ -28,22 +28,22 @@ func (d *daemon) closedGate(name string, words ...string) {
 		return true
 	}
 	defer func() {
-		if d.t.Failed() {
-			d.t.Logf("the last look at the gate %s: %+v, expected %q", name, g, words)
+		if d.T.Failed() {
+			d.T.Logf("the last look at the gate %s: %+v, expected %q", name, g, words)
 		}
 	}()
-	eventually(d.t, patience, "the gate "+name+" is closed with its evidence", func() bool {
+	eventually(d.T, patience, "the gate "+name+" is closed with its evidence", func() bool {
 		var why explainJSON
-		d.json(&why, "explain", "orders")
-		g = why.gate(name)
+		d.JSON(&why, "explain", "orders")
+		g = why.Gate(name)
 		return g.State == "closed" && says(g.Evidence)
 	})
 	// Long evidence is folded for a person.
-	if r := d.must("explain", "orders"); !says(strings.Join(strings.Fields(r.stdout), " ")) {
-		d.t.Errorf("explain does not say %q:\n%s", words, r.stdout)
+	if r := d.Must("explain", "orders"); !says(strings.Join(strings.Fields(r.Stdout), " ")) {
+		d.T.Errorf("explain does not say %q:\n%s", words, r.Stdout)
 	}
-	if c := d.consumer("orders"); c.Running != 0 || c.Reason == "" {
-		d.t.Errorf("status: running %d, reason %q", c.Running, c.Reason)
+	if c := d.Consumer("orders"); c.Running != 0 || c.Reason == "" {
+		d.T.Errorf("status: running %d, reason %q", c.Running, c.Reason)
 	}
 }
 
@@ -135,13 +135,13 @@ func (s *shop) outage(to string, replace func(addr string)) {
 		t.Fatalf("the connection does not go through %s: %s", way.addr, s.connection)
 	}
 	d := startDaemon(t, s.config(0, "instances: 2", "idle_timeout: 2s"))
-	d.closedGate("depth", "ready 0")
+	closedGate(d, "depth", "ready 0")
 	way.cut()
-	d.closedGate("connection", "backend", "refused")
+	closedGate(d, "connection", "backend", "refused")
 	s.publish(50)
 	way.restore()
 	eventually(t, patience, "all messages are handled", func() bool { return s.handled().len(t) >= 50 })
-	d.stopAll()
+	d.StopAll()
 	s.handled().once(t, 50)
 }
 
@@ -149,20 +149,20 @@ func TestExplainRabbitMQ(t *testing.T) {
 	broker := servers.RabbitMQ(t)
 	t.Run("missing", func(t *testing.T) {
 		d := startDaemon(t, orders(fmt.Sprintf("{type: rabbitmq, url: %q}", broker.NewVhost(t)), ""))
-		d.closedGate("queue", "orders", "does not exist")
-		d.stopAll()
+		closedGate(d, "queue", "orders", "does not exist")
+		d.StopAll()
 	})
 	t.Run("wrong password", func(t *testing.T) {
 		url := strings.Replace(broker.NewVhost(t), "guest:guest@", "guest:not-the-right-one@", 1)
 		d := startDaemon(t, orders(fmt.Sprintf("{type: rabbitmq, url: %q}", url), ""))
-		d.closedGate("connection", "backend")
+		closedGate(d, "connection", "backend")
 		for _, command := range []string{"status", "explain orders", "events", "check", "check --probe"} {
-			if r := d.run(strings.Fields(command)...); strings.Contains(r.stdout+r.stderr, "not-the-right-one") {
-				t.Errorf("qsuper %s shows the password:\n%s%s", command, r.stdout, r.stderr)
+			if r := d.Run(strings.Fields(command)...); strings.Contains(r.Stdout+r.Stderr, "not-the-right-one") {
+				t.Errorf("qsuper %s shows the password:\n%s%s", command, r.Stdout, r.Stderr)
 			}
 		}
-		d.stopAll()
-		if strings.Contains(tail(d.path("daemon.log"), 1<<20), "not-the-right-one") {
+		d.StopAll()
+		if strings.Contains(tail(d.Path("daemon.log"), 1<<20), "not-the-right-one") {
 			t.Error("the daemon's log shows the password")
 		}
 	})
@@ -178,8 +178,8 @@ func TestExplainMariaDB(t *testing.T) {
 	t.Run("missing", func(t *testing.T) {
 		name, _ := server.NewDatabase(t)
 		d := startDaemon(t, orders(fmt.Sprintf("{type: mysql, dsn: %q}", server.DSN(name)), ", layout: symfony"))
-		d.closedGate("queue", "orders", "does not exist")
-		d.stopAll()
+		closedGate(d, "queue", "orders", "does not exist")
+		d.StopAll()
 	})
 	t.Run("away and back", func(t *testing.T) {
 		s := mariaShop(t)
@@ -191,7 +191,7 @@ func TestExplainHeldSlot(t *testing.T) {
 	q := newQueue(t)
 	q.publish(3)
 	d := newDaemon(t, q.file())
-	locks := d.path("state/locks")
+	locks := d.Path("state/locks")
 	if err := os.MkdirAll(locks, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -203,11 +203,11 @@ func TestExplainHeldSlot(t *testing.T) {
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		t.Fatal(err)
 	}
-	d.start()
+	d.Start()
 	me := fmt.Sprintf("pid %d", os.Getpid())
 	var why explainJSON
 	eventually(t, patience, "explain names the process that holds the slot", func() bool {
-		d.json(&why, "explain", "orders")
+		d.JSON(&why, "explain", "orders")
 		if len(why.Slots) != 1 {
 			return false
 		}
@@ -218,8 +218,8 @@ func TestExplainHeldSlot(t *testing.T) {
 		}
 		return false
 	})
-	if r := d.must("explain", "orders"); !strings.Contains(strings.Join(strings.Fields(r.stdout), " "), me) {
-		t.Errorf("explain does not say %q:\n%s", me, r.stdout)
+	if r := d.Must("explain", "orders"); !strings.Contains(strings.Join(strings.Fields(r.Stdout), " "), me) {
+		t.Errorf("explain does not say %q:\n%s", me, r.Stdout)
 	}
 	if n := q.processes().len(t); n != 0 {
 		t.Errorf("%d processes were started while the slot was held", n)
@@ -229,15 +229,15 @@ func TestExplainHeldSlot(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, patience, "all messages are handled", func() bool { return q.handled().len(t) >= 3 })
-	d.stopAll()
+	d.StopAll()
 	q.handled().once(t, 3)
 }
 
 func TestExplainSQLite(t *testing.T) {
 	t.Run("empty", func(t *testing.T) {
 		d := startDaemon(t, newQueue(t).file())
-		d.closedGate("depth", "ready 0")
-		d.stopAll()
+		closedGate(d, "depth", "ready 0")
+		d.StopAll()
 	})
 	t.Run("missing", func(t *testing.T) {
 		q := newQueue(t)
@@ -245,17 +245,17 @@ func TestExplainSQLite(t *testing.T) {
 			t.Fatal(err)
 		}
 		d := startDaemon(t, q.file())
-		d.closedGate("queue", "orders", "does not exist")
-		d.stopAll()
+		closedGate(d, "queue", "orders", "does not exist")
+		d.StopAll()
 	})
 	t.Run("paused", func(t *testing.T) {
 		q := newQueue(t)
 		d := startDaemon(t, q.file())
-		d.must("pause", "orders")
+		d.Must("pause", "orders")
 		q.publish(1)
-		d.closedGate("paused", "paused by")
-		d.must("resume", "orders")
+		closedGate(d, "paused", "paused by")
+		d.Must("resume", "orders")
 		eventually(t, patience, "the message is handled", func() bool { return q.handled().len(t) == 1 })
-		d.stopAll()
+		d.StopAll()
 	})
 }

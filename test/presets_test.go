@@ -26,13 +26,13 @@ func (a *app) drain(file string, messages int) {
 	eventually(t, 2*patience, "all messages are handled", func() bool { return a.handled().len(t) >= messages })
 	var c consumerJSON
 	eventually(t, patience, "the consumer rests", func() bool {
-		c = d.consumer("orders")
-		return c.State == "waiting" && len(c.pids()) == 0
+		c = d.Consumer("orders")
+		return c.State == "waiting" && len(c.PIDs()) == 0
 	})
 	if c.Crashes != 0 {
 		t.Errorf("%d crashes", c.Crashes)
 	}
-	d.stopAll()
+	d.StopAll()
 	a.handled().once(t, messages)
 }
 

@@ -96,23 +96,23 @@ func TestFromZeroToFourAndBack(t *testing.T) {
 	q := newQueue(t)
 	q.ms, q.most = 20, 40
 	d := startDaemon(t, q.file("instances: {min: 0, max: 4, per_instance: 20, cooldown: 500ms}", "idle_timeout: 500ms"))
-	if c := d.consumer("orders"); c.Running != 0 || c.State != "waiting" || c.Reason == "" {
+	if c := d.Consumer("orders"); c.Running != 0 || c.State != "waiting" || c.Reason == "" {
 		t.Errorf("before any message: %+v", c)
 	}
 	q.publish(messages)
 	most := 0
 	watch := func() consumerJSON {
-		c := d.consumer("orders")
+		c := d.Consumer("orders")
 		most = max(most, c.Running)
 		return c
 	}
 	eventually(t, patience, "four instances run", func() bool { return watch().Running == 4 })
 	eventually(t, patience, "all messages are handled", func() bool { watch(); return q.handled().len(t) >= messages })
 	eventually(t, patience, "no instance runs", func() bool { c := watch(); return c.Running == 0 && c.State == "waiting" })
-	if r := d.run("status"); r.code != 0 {
-		t.Errorf("a queue that is empty is healthy, but status exits with %d:\n%s", r.code, r.stdout)
+	if r := d.Run("status"); r.Code != 0 {
+		t.Errorf("a queue that is empty is healthy, but status exits with %d:\n%s", r.Code, r.Stdout)
 	}
-	d.stopAll()
+	d.StopAll()
 	if most > 4 {
 		t.Errorf("%d instances ran at once", most)
 	}
@@ -131,21 +131,21 @@ func TestEngineKilledInTheMiddleOfMessages(t *testing.T) {
 	q.ms = 3000
 	q.publish(messages)
 	d := startDaemon(t, q.file("instances: 2"))
-	before := d.untilRunning("orders", 2)
+	before := d.UntilRunning("orders", 2)
 	for range 3 {
-		d.killEngine()
+		d.KillEngine()
 	}
-	if after := d.untilRunning("orders", 2); fmt.Sprint(after.pids()) != fmt.Sprint(before.pids()) {
-		t.Errorf("pids went from %v to %v", before.pids(), after.pids())
+	if after := d.UntilRunning("orders", 2); fmt.Sprint(after.PIDs()) != fmt.Sprint(before.PIDs()) {
+		t.Errorf("pids went from %v to %v", before.PIDs(), after.PIDs())
 	}
 	// The engine that has adopted them can also end them.
-	if r := d.run("stop", "orders"); r.code != 0 {
-		t.Errorf("stop: exit %d\n%s", r.code, r.stdout)
+	if r := d.Run("stop", "orders"); r.Code != 0 {
+		t.Errorf("stop: exit %d\n%s", r.Code, r.Stdout)
 	}
-	gone(t, before.pids())
-	d.must("start", "orders")
+	gone(t, before.PIDs())
+	d.Must("start", "orders")
 	eventually(t, patience, "all messages are handled", func() bool { return q.handled().len(t) >= messages })
-	d.stopAll()
+	d.StopAll()
 	q.handled().once(t, messages)
 	q.processes().runs(t)
 }
@@ -155,13 +155,13 @@ func TestEngineKilledDuringAStop(t *testing.T) {
 	q.ms = 3000
 	q.publish(2)
 	d := startDaemon(t, q.file("instances: 2", "stop: {grace: 20s}"))
-	pids := d.untilRunning("orders", 2).pids()
+	pids := d.UntilRunning("orders", 2).PIDs()
 	eventually(t, patience, "both have taken a message", func() bool { return q.taken() == 2 })
-	d.must("stop", "orders", "--no-wait")
-	d.killEngine()
-	eventually(t, patience, "the stop goes on", func() bool { c := d.consumer("orders"); return c.State == "stopped" && c.Running == 0 })
+	d.Must("stop", "orders", "--no-wait")
+	d.KillEngine()
+	eventually(t, patience, "the stop goes on", func() bool { c := d.Consumer("orders"); return c.State == "stopped" && c.Running == 0 })
 	gone(t, pids)
-	d.stopAll()
+	d.StopAll()
 	q.handled().once(t, 2)
 	q.processes().runs(t)
 }
@@ -181,17 +181,17 @@ func TestKeeperToldToStop(t *testing.T) {
 	q.ms = 1000
 	q.publish(4)
 	d := startDaemon(t, q.file("instances: 2"))
-	pids := d.untilRunning("orders", 2).pids()
+	pids := d.UntilRunning("orders", 2).PIDs()
 	eventually(t, patience, "both have taken a message", func() bool { return q.taken() == 2 })
-	if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+	if err := d.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, patience, "the keeper ends", d.over)
-	if code := d.cmd.ProcessState.ExitCode(); code != 0 {
+	eventually(t, patience, "the keeper ends", d.Over)
+	if code := d.Cmd.ProcessState.ExitCode(); code != 0 {
 		t.Errorf("qsuper run: exit %d", code)
 	}
 	gone(t, pids)
-	if left := processesOf(d.dir); len(left) > 0 {
+	if left := processesOf(d.Dir); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
 	}
 	q.handled().once(t, q.handled().len(t))

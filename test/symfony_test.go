@@ -43,17 +43,17 @@ func (s *shop) engineKilled() {
 	d := startDaemon(t, s.config(10, "instances: 4", "max_messages: 100", "idle_timeout: 2s"))
 	for i := range kills {
 		eventually(t, 3*patience, "messages are handled", func() bool { return s.handled().len(t) > i*messages/(kills+1) })
-		d.killEngine()
+		d.KillEngine()
 	}
 	eventually(t, 5*patience, "all messages are handled", func() bool { return s.handled().len(t) >= messages })
-	c := d.untilRunning("orders", 0)
-	eventually(t, patience, "the consumer rests", func() bool { c = d.consumer("orders"); return c.State == "waiting" })
+	c := d.UntilRunning("orders", 0)
+	eventually(t, patience, "the consumer rests", func() bool { c = d.Consumer("orders"); return c.State == "waiting" })
 	if c.Crashes != 0 || c.Queue == nil || c.Queue.State != "ok" || c.Queue.Ready == nil || *c.Queue.Ready != 0 {
 		t.Errorf("status at the end: %+v", c)
 	}
 	var why explainJSON
-	d.json(&why, "explain", "orders")
-	if g := why.gate("depth"); g.State != "closed" || !strings.Contains(g.Evidence, "ready 0") {
+	d.JSON(&why, "explain", "orders")
+	if g := why.Gate("depth"); g.State != "closed" || !strings.Contains(g.Evidence, "ready 0") {
 		t.Errorf("the depth gate is %+v", g)
 	}
 	if len(why.Exits) == 0 {
@@ -64,7 +64,7 @@ func (s *shop) engineKilled() {
 			t.Errorf("an exit: %+v", e)
 		}
 	}
-	d.stopAll()
+	d.StopAll()
 
 	s.handled().once(t, messages)
 	if n := s.left(); n != 0 {
@@ -101,28 +101,28 @@ func (s *shop) stoppedInTheMiddle() {
 		list := s.handled().read(t)
 		return len(list) >= instances && unix(time.Now()) > list[len(list)-1].End+0.3
 	})
-	c := d.consumer("orders")
-	if len(c.pids()) != instances {
-		t.Fatalf("%d instances run: %+v", len(c.pids()), c)
+	c := d.Consumer("orders")
+	if len(c.PIDs()) != instances {
+		t.Fatalf("%d instances run: %+v", len(c.PIDs()), c)
 	}
 
 	began := unix(time.Now())
 	var reply replyJSON
-	r := d.json(&reply, "stop", "orders")
-	gone(t, c.pids())
-	if r.code != 0 || reply.Killed != 0 || reply.TimedOut {
-		t.Errorf("qsuper stop: exit %d, %+v", r.code, reply)
+	r := d.JSON(&reply, "stop", "orders")
+	gone(t, c.PIDs())
+	if r.Code != 0 || reply.Killed != 0 || reply.TimedOut {
+		t.Errorf("qsuper stop: exit %d, %+v", r.Code, reply)
 	}
-	within(t, "qsuper stop", r.took, 100*time.Millisecond, 15*time.Second)
+	within(t, "qsuper stop", r.Took, 100*time.Millisecond, 15*time.Second)
 	if len(reply.Outcomes) != instances {
-		t.Errorf("%d outcomes, expected %d: %s", len(reply.Outcomes), instances, r.stdout)
+		t.Errorf("%d outcomes, expected %d: %s", len(reply.Outcomes), instances, r.Stdout)
 	}
 	for _, o := range reply.Outcomes {
 		if o.Exit == nil || o.Exit.Class != "stopped" || o.Exit.Code != 0 || o.Exit.Signal != "" || o.Exit.Step != "signal" {
 			t.Errorf("outcome of %s/%d: %+v", o.Consumer, o.Slot, o.Exit)
 		}
 	}
-	if c = d.consumer("orders"); c.State != "stopped" || c.Running != 0 {
+	if c = d.Consumer("orders"); c.State != "stopped" || c.Running != 0 {
 		t.Errorf("state %q, running %d after the stop", c.State, c.Running)
 	}
 	done, cut := s.handled().read(t), 0
@@ -140,9 +140,9 @@ func (s *shop) stoppedInTheMiddle() {
 		t.Errorf("the queue has %d messages, expected %d", left, messages-len(done))
 	}
 
-	d.must("start", "orders")
+	d.Must("start", "orders")
 	eventually(t, patience, "the rest is handled", func() bool { return s.handled().len(t) >= messages })
-	d.stopAll()
+	d.StopAll()
 	s.handled().once(t, messages)
 	s.processes().runs(t)
 }

@@ -1,0 +1,78 @@
+// Package faults does to the built binary what operation does to it: kills its
+// processes, fills its disks, cuts its brokers off, and gives it consumers that
+// misbehave. Oracles judge what came of it (oracles_test.go); the consumers keep
+// a journal, which is the truth that qsuper's account is held against.
+//
+// QSUPER_FAULTS says which cases run, separated by commas: nothing means those
+// that are worth running with every change, all means all that pass, keeper
+// those that kill the keeper, defects those that fail today, each with the
+// defect it shows.
+package faults
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"qsuper/test/rig"
+)
+
+func TestMain(m *testing.M) {
+	if os.Getenv(consumerEnv) != "" {
+		os.Exit(consume(os.Args[1:]))
+	}
+	if err := os.Setenv(secretEnv, canary); err != nil {
+		panic(err)
+	}
+	os.Exit(rig.Main(m))
+}
+
+// fault is one case. Its number and score are those of the fault catalogue:
+// harm (1 to 5) times likelihood (1 to 5).
+type fault struct {
+	name   string
+	score  int
+	kind   kind
+	run    func(t *testing.T)
+	defect string // why it is switched off
+}
+
+type kind int
+
+const (
+	quick  kind = iota // a few seconds
+	slow               // only with all
+	keeper             // kills the keeper
+)
+
+// chosen tells whether a case runs. One that was not chosen is no test that was
+// skipped: it does not exist for this run.
+func (c fault) chosen() bool {
+	wanted := strings.Split(os.Getenv("QSUPER_FAULTS"), ",")
+	has := func(word string) bool { return slices.Contains(wanted, word) }
+	switch {
+	case c.defect != "":
+		return has("defects")
+	case c.kind == keeper:
+		return has("keeper")
+	}
+	return has("all") || os.Getenv("QSUPER_FAULTS") == "" && c.kind == quick && c.score >= 15
+}
+
+func TestFaults(t *testing.T) {
+	for _, list := range [][]fault{engineFaults, engineMoreFaults, stopFaults, exitFaults, outputFaults, brokerFaults, fileFaults, idFaults, keeperFaults} {
+		for _, c := range list {
+			if !c.chosen() {
+				continue
+			}
+			t.Run(c.name, func(t *testing.T) {
+				t.Parallel()
+				if c.defect != "" {
+					t.Logf("known: %s", c.defect)
+				}
+				c.run(t)
+			})
+		}
+	}
+}

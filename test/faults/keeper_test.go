@@ -1,0 +1,204 @@
+package faults
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"qsuper/test/rig"
+)
+
+// Cases of the keeper's own death. All but the first are switched on by
+// QSUPER_FAULTS=keeper (make faults KEEPER=1): they need a keeper that adopts
+// what an earlier one has started. Once there is one, make their kind quick.
+var keeperFaults = []fault{
+	{name: "F002_KeeperKilledNoSecondCopy", score: 20, run: noSecondCopy},
+	{name: "F002_KeeperKilledUnderTalkers", score: 20, kind: keeper, run: keeperKilled(30, false)},
+	{name: "F002_KeeperAndEngineKilledUnderTalkers", score: 20, kind: keeper, run: keeperKilled(30, true)},
+	{name: "F002_KeeperKilledAgainAndAgain", score: 20, kind: keeper, run: keeperKilledOften},
+	{name: "F002_ConsumersEndWhileNobodyWatches", score: 20, kind: keeper, run: endUnseen},
+	{name: "F002_KeeperKilledDuringStop", score: 20, kind: keeper, run: keeperKilledDuringStop},
+	{name: "F139_KeeperKilledUnderPlainShells", score: 12, kind: keeper, run: keeperKilledUnderShells},
+}
+
+// killKeeper kills the keeper, and the engine with it if asked, and waits until
+// both are gone.
+func (f *fleet) killKeeper(both bool) {
+	f.T.Helper()
+	st, ok := f.Status()
+	if !ok || st.Daemon.KeeperPID != f.Cmd.Process.Pid {
+		f.T.Fatalf("keeper_pid is %d, expected %d", st.Daemon.KeeperPID, f.Cmd.Process.Pid)
+	}
+	kill(f.T, f.Cmd.Process.Pid)
+	if both {
+		kill(f.T, st.Daemon.EnginePID)
+	}
+	eventually(f.T, rig.Patience, "the keeper is gone", f.Over)
+	eventually(f.T, rig.Patience, "its engine is gone", func() bool { return startTime(st.Daemon.EnginePID) == "" })
+}
+
+// stillThere checks that all of these are alive, and did not begin later.
+func (f *fleet) stillThere(list []record) {
+	f.T.Helper()
+	for _, r := range list {
+		if startTime(r.PID) == "" {
+			f.T.Errorf("O5 fleet: %s pid %d is gone", r.Slot, r.PID)
+		}
+	}
+}
+
+// Whatever the next daemon makes of them, consumers of a dead keeper live on and
+// nobody is started beside them.
+func noSecondCopy(t *testing.T) {
+	const n = 10
+	f := startFleet(t, talkers(n))
+	list := f.begun(n)
+	f.killKeeper(true)
+	f.stillThere(list)
+	f.Start()
+	ticks := len(f.journal.of(t, "tick"))
+	eventually(t, rig.Patience, "they go on for a while", func() bool { return len(f.journal.of(t, "tick")) > ticks+n*20 })
+	f.stillThere(list)
+	if again := len(f.journal.begins(t)); again != n {
+		t.Errorf("O1 overlap: %d starts beside the %d that live", again-n, n)
+	}
+	f.noOverlap()
+	f.alive()
+}
+
+func keeperKilled(n int, both bool) func(t *testing.T) {
+	return func(t *testing.T) {
+		f := startFleet(t, talkers(n))
+		list := f.begun(n)
+		f.UntilRunning("talk", n)
+		before := f.pids()
+		f.killKeeper(both)
+		f.stillThere(list)
+		f.Start()
+		f.UntilRunning("talk", n)
+		f.samePIDs(before)
+		for _, s := range f.Consumer("talk").Slots {
+			if !s.Adopted {
+				t.Errorf("talk/%d is not said to be adopted: %+v", s.Slot, s)
+			}
+		}
+		f.truth()
+		f.logged("after the new keeper")
+		f.KillEngine() // adopted twice over
+		f.samePIDs(before)
+		f.stopAdopted(n)
+		f.quiesce(0)
+		f.linesWhole(false)
+		if again := len(f.journal.begins(t)); again != n {
+			t.Errorf("%d starts, expected %d", again, n)
+		}
+	}
+}
+
+// stopAdopted stops the talkers, of whose exits no keeper can be told: each ends
+// by itself, is counted, and its code is not made up.
+func (f *fleet) stopAdopted(n int) {
+	f.T.Helper()
+	var reply rig.Reply
+	if r := f.JSON(&reply, "stop", "talk"); r.Code != 0 || reply.Killed != 0 || len(reply.Outcomes) != n {
+		f.T.Errorf("stop: exit %d, killed %d, %d outcomes, expected 0, 0 and %d", r.Code, reply.Killed, len(reply.Outcomes), n)
+	}
+	for _, o := range reply.Outcomes {
+		if o.Exit == nil || o.Exit.Code != -1 || o.Exit.Signal != "" {
+			f.T.Errorf("%s/%d: nobody saw how it ended, but it is %+v", o.Consumer, o.Slot, o.Exit)
+		}
+	}
+	if ended := len(f.journal.of(f.T, "end")); ended != n {
+		f.T.Errorf("%d ended by themselves, expected %d", ended, n)
+	}
+	for _, p := range f.processes() {
+		f.T.Errorf("stop has returned, and there is %+v", p)
+	}
+}
+
+func keeperKilledOften(t *testing.T) {
+	f := startFleet(t, talkers(20), crew("brief", "lines 20 life 400ms", "instances: 4"))
+	f.begun(24)
+	f.UntilRunning("talk", 20)
+	talk := fmt.Sprint(f.UntilRunning("talk", 20).PIDs())
+	for i := range 5 {
+		began := len(f.journal.begins(t))
+		f.killKeeper(i%2 == 0)
+		f.Start()
+		if again := fmt.Sprint(f.UntilRunning("talk", 20).PIDs()); again != talk {
+			t.Errorf("O5 fleet: round %d: it was %s and is %s", i, talk, again)
+		}
+		f.begun(began + 4)
+		f.noOverlap()
+	}
+	f.truth()
+	f.quiesce(0)
+	f.linesWhole(false)
+}
+
+// Those that end between two keepers are found missing, and are started once.
+func endUnseen(t *testing.T) {
+	const n = 12
+	f := startFleet(t, talkers(n))
+	list := f.begun(n)
+	f.UntilRunning("talk", n)
+	f.killKeeper(true)
+	for _, r := range list[:n/2] {
+		kill(t, r.PID)
+	}
+	eventually(t, rig.Patience, "half of them are gone", func() bool {
+		for _, r := range list[:n/2] {
+			if s := statField(r.PID, 3); s != "" && s != "Z" {
+				return false
+			}
+		}
+		return true
+	})
+	f.Start()
+	f.UntilRunning("talk", n)
+	f.begun(n + n/2)
+	f.stillThere(list[n/2:])
+	f.truth()
+	f.quiesce(0)
+	if again := len(f.journal.begins(t)); again != n+n/2 {
+		t.Errorf("%d starts, expected %d", again, n+n/2)
+	}
+}
+
+// Stopped means stopped, also by a keeper that is dead: the next one goes on
+// with it, not before the grace has ended.
+func keeperKilledDuringStop(t *testing.T) {
+	const grace = 4 * time.Second
+	f := startFleet(t, crew("deaf", "ignore", "instances: 2", "stop: {grace: 4s}"))
+	var deaths []*death
+	for _, r := range f.begun(2) {
+		deaths = append(deaths, watch(t, r.PID))
+	}
+	f.UntilRunning("deaf", 2)
+	asked := now()
+	f.Must("stop", "deaf", "--no-wait")
+	eventually(t, rig.Patience, "they have been asked", func() bool { return len(f.journal.of(t, "signal")) >= 2 })
+	f.killKeeper(true)
+	f.Start()
+	for _, d := range deaths {
+		f.notBefore(d, asked, grace)
+	}
+	eventually(t, rig.Patience, "status knows", func() bool { c := f.Consumer("deaf"); return c.State == "stopped" && c.Running == 0 })
+	f.quiesce(0)
+	if n := len(f.journal.begins(t)); n != 2 {
+		t.Errorf("%d starts, expected 2", n)
+	}
+}
+
+func keeperKilledUnderShells(t *testing.T) {
+	f := startShells(t, 6)
+	before := f.pids()
+	for i := range 3 {
+		f.killKeeper(i > 0)
+		f.Start()
+		f.UntilRunning("sh", 6)
+		f.samePIDs(before)
+	}
+	f.quiesce(0)
+	f.shellLines(6)
+}

@@ -1,0 +1,221 @@
+package faults
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"qsuper/test/rig"
+)
+
+// soak is one long run of a fleet under random kills and commands. The seed
+// decides what is done, so that a run can be done again; the moments it meets
+// are the machine's own.
+type soak struct {
+	*fleet
+	r       *rand.Rand
+	steady  int // instances of the consumer that nothing of this run kills
+	counts  map[string]int
+	keepers bool // kill keepers, too
+	killed  map[int]bool
+	since   time.Duration
+	rounds  int
+}
+
+const soakStartRate = 40
+
+// TestSoak runs for QSUPER_SOAK, a duration; make soak sets it. With every change
+// it runs for a few seconds, so that it does not rot. QSUPER_SEED repeats a run.
+func TestSoak(t *testing.T) {
+	length := 8 * time.Second
+	if text := os.Getenv("QSUPER_SOAK"); text != "" {
+		var err error
+		if length, err = time.ParseDuration(text); err != nil {
+			t.Fatalf("QSUPER_SOAK: %v", err)
+		}
+	}
+	seed := uint64(time.Now().UnixNano())
+	if text := os.Getenv("QSUPER_SEED"); text != "" {
+		var err error
+		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatalf("QSUPER_SEED: %v", err)
+		}
+	}
+	s := &soak{
+		r: rand.New(rand.NewPCG(seed, 0)), steady: 10, counts: map[string]int{}, killed: map[int]bool{},
+		keepers: strings.Contains(os.Getenv("QSUPER_FAULTS"), "keeper"),
+	}
+	t.Logf("seed %d (QSUPER_SEED=%d does it again), %s, keeper kills %v", seed, seed, length, s.keepers)
+	s.fleet = newFleet(t)
+	s.Write(s.soakFile())
+	s.since = now()
+	s.Start()
+	s.begun(s.steady + 6 + 4 + 2 + 3)
+	held := map[string]usage{"keeper": usageOf(s.Cmd.Process.Pid)}
+	for until := time.Now().Add(length); time.Now().Before(until) && !t.Failed(); s.rounds++ {
+		s.step()
+		<-time.After(time.Duration(s.r.IntN(400)) * time.Millisecond)
+		if s.rounds%20 == 19 {
+			s.settle()
+		}
+	}
+	s.settle()
+	if !s.keepers {
+		s.flat("the keeper", s.Cmd.Process.Pid, held["keeper"], s.rounds+200) // and the slots that a reload adds
+	}
+	s.end(seed)
+}
+
+// soakFile is a fleet with some of everything: talkers, short lives, crashes,
+// what needs long to stop, and children in its group. One number changes with
+// each reload.
+func (s *soak) soakFile() string {
+	const files = "logs: {max_size: 256KiB, keep: 1000}"
+	return s.file(fmt.Sprintf("  start_rate: %d\n", soakStartRate),
+		crew("steady", "lines 50 pad 60", fmt.Sprintf("instances: %d", s.steady), files),
+		crew("brief", "lines 50 pad 20 life 700ms parting 5", "instances: 6", "backoff: {min_uptime: 0s}", files),
+		crew("crash", "lines 50 life 300ms code 3", "instances: 4", "backoff: {initial: 100ms, max: 1s}", files),
+		crew("slow", "lines 20 finish 600ms", fmt.Sprintf("instances: %d", 2+s.r.IntN(4)), "stop: {grace: 60s}", files),
+		crew("family", "lines 20 child group lines 10 end", "instances: 3", "stop: {grace: 60s, scope: group}", files),
+	)
+}
+
+// step does one thing.
+func (s *soak) step() {
+	verbs := []struct {
+		weight int
+		name   string
+		do     func()
+	}{
+		{6, "engine killed", s.killTheEngine},
+		{8, "consumer killed", s.killConsumer},
+		{2, "stop and start", func() { s.both("stop", "start") }},
+		{2, "pause and resume", func() { s.both("pause", "resume") }},
+		{3, "stop-workers", func() { s.ask("stop-workers", s.somebody()) }},
+		{2, "restart --rolling", func() { s.ask("restart", "--rolling", "slow", "family") }}, // stands still where successors do not live
+		{2, "reload", func() { s.Write(s.soakFile()); s.ask("reload") }},
+		{2, "scale", func() { s.ask("scale", fmt.Sprintf("brief=%d", 1+s.r.IntN(6))) }},
+		{2, "keeper killed", s.killTheKeeper},
+	}
+	total := 0
+	for _, v := range verbs {
+		total += v.weight
+	}
+	n := s.r.IntN(total)
+	for _, v := range verbs {
+		if n -= v.weight; n < 0 {
+			if v.name != "keeper killed" || s.keepers {
+				s.counts[v.name]++
+				v.do()
+			}
+			return
+		}
+	}
+}
+
+// somebody is never steady, whose pids tell whether any of this is noticed.
+func (s *soak) somebody() string {
+	return []string{"brief", "crash", "slow", "family"}[s.r.IntN(4)]
+}
+
+// ask runs a command that may meet a moment without an engine, and is repeated
+// then. Anything else than done is a violation.
+func (s *soak) ask(args ...string) {
+	s.T.Helper()
+	var r rig.Result
+	for deadline := time.Now().Add(rig.Patience); time.Now().Before(deadline); <-time.After(50 * time.Millisecond) {
+		if r = s.Run(args...); r.Code == 0 {
+			return
+		}
+		if r.Code != 4 && r.Code != 1 {
+			break
+		}
+	}
+	s.T.Errorf("qsuper %s: exit %d\n%s%s", strings.Join(args, " "), r.Code, r.Stdout, r.Stderr)
+}
+
+func (s *soak) both(first, second string) {
+	who := s.somebody()
+	s.ask(first, who)
+	for _, p := range s.processes() {
+		if first == "stop" && strings.HasPrefix(p.slot, who+"/") { // a pause does not wait
+			s.T.Errorf("O2 left behind: after %s %s there is %+v", first, who, p)
+		}
+	}
+	s.ask(second, who)
+}
+
+func (s *soak) killTheEngine() {
+	st, ok := s.Status()
+	if ok {
+		kill(s.T, st.Daemon.EnginePID)
+	}
+}
+
+func (s *soak) killTheKeeper() {
+	st, ok := s.Status()
+	kill(s.T, s.Cmd.Process.Pid)
+	if ok && s.r.IntN(2) == 0 {
+		kill(s.T, st.Daemon.EnginePID)
+	}
+	eventually(s.T, rig.Patience, "the keeper is gone", s.Over)
+	s.Start()
+}
+
+func (s *soak) killConsumer() {
+	var list []process
+	for _, p := range s.processes() {
+		if !strings.HasPrefix(p.slot, "steady/") {
+			list = append(list, p)
+		}
+	}
+	if len(list) > 0 {
+		p := list[s.r.IntN(len(list))]
+		s.killed[p.pid] = true
+		kill(s.T, p.pid)
+	}
+}
+
+// settle waits until all is as wanted, and judges what can be judged then.
+func (s *soak) settle() {
+	s.T.Helper()
+	s.UntilRunning("steady", s.steady)
+	if n := len(s.starts("steady")); n != s.steady {
+		s.T.Errorf("O5 fleet: %d starts of steady, expected %d", n, s.steady)
+	}
+	s.noOverlap()
+	s.rate(s.since, soakStartRate)
+	s.alive()
+	for _, r := range s.journal.of(s.T, "trouble") {
+		s.T.Errorf("%s had trouble: %s", r.Slot, r.Detail)
+	}
+}
+
+func (s *soak) starts(consumer string) (list []record) {
+	for _, r := range s.journal.begins(s.T) {
+		if strings.HasPrefix(r.Slot, consumer+"/") {
+			list = append(list, r)
+		}
+	}
+	return list
+}
+
+// end stops everything, judges it all, and sums it up.
+func (s *soak) end(seed uint64) {
+	s.T.Helper()
+	began := len(s.journal.begins(s.T))
+	overlapped := len(overlaps(s.journal.read(s.T)))
+	s.quiesce(0)
+	lines := s.linesWhole(false)
+	s.T.Logf("seed %d: %d rounds, %d starts, %d lines, %d overlaps, %d left behind", seed, s.rounds, began, lines, overlapped, len(s.processes()))
+	for what, n := range s.counts {
+		s.T.Logf("  %-18s %d", what, n)
+	}
+	if s.T.Failed() {
+		s.T.Logf("VIOLATED: repeat with make soak SEED=%d", seed)
+	}
+}
