@@ -12,7 +12,7 @@ import (
 
 // Times of looking for a safe point.
 const (
-	firstPause  = 50 * time.Millisecond // between two looks, while all go on; doubled up to
+	firstPause  = 10 * time.Millisecond // between two looks, while all go on; a quarter longer each time up to
 	longPause   = 200 * time.Millisecond
 	glanceLimit = 5 * time.Second // a look that takes longer is given up
 
@@ -186,6 +186,6 @@ func (c *consumer) goOn(now time.Time) {
 	}
 	s.waiting, s.still, s.began, s.confirm = nil, nil, time.Time{}, time.Time{}
 	// Not in step with anything: work may have a rhythm, too.
-	s.next = now.Add(s.pause + time.Duration(s.number%7)*11*time.Millisecond)
-	s.pause = min(2*s.pause, longPause)
+	s.next = now.Add(s.pause + s.pause*time.Duration(s.number%7)/10)
+	s.pause = min(s.pause*5/4, longPause)
 }
