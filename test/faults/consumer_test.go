@@ -117,10 +117,7 @@ func (m *misbehaviour) read(words []string) {
 				m.must(word, exec.Command("sleep", "1000").Start())
 			}
 		case "memory": // MiB
-			hold = make([]byte, number()<<20)
-			for i := 0; i < len(hold); i += 4096 {
-				hold[i] = 1
-			}
+			allocate(number() << 20)
 		case "stop-self":
 			_ = unix.Kill(os.Getpid(), unix.SIGSTOP)
 		case "until": // a file exists: then it exits with the code after that
@@ -136,6 +133,13 @@ func (m *misbehaviour) read(words []string) {
 }
 
 var hold []byte // what was allocated
+
+func allocate(n int) {
+	hold = make([]byte, n)
+	for i := 0; i < n; i += 4096 {
+		hold[i] = 1
+	}
+}
 
 // closeInherited closes all but stdin, stdout, stderr and what the Go runtime
 // waits with, which it cannot live without.

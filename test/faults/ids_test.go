@@ -9,7 +9,7 @@ import (
 
 // runIDsReused: where fewer instances are wanted, runner and keeper forget the
 // slots that are not needed, and with them the number of the last run
-// (keeper/request.go, drop; runner/unit.go): the next run of such a slot has
+// (shrink in runner/reload.go, drop in keeper/request.go): the next run of such a slot has
 // QSUPER_RUN_ID, events and exits with a number that was used before.
 const runIDsReused = "the numbers of runs begin again after a scale down and up"
 
