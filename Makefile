@@ -8,7 +8,6 @@ RACE     = ./control/... ./health/... ./keeper/... ./logs/... ./lock/... ./pidfi
 PURE     = ./config/... ./internal/... ./plan/... ./schedule/... ./slot/...
 
 DURATION ?= 10m
-comma    := ,
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo test unit acceptance faults soak race lint check bench generate packages clean
@@ -31,11 +30,11 @@ unit: ## packages on their own
 acceptance: build ## the binary with real brokers, databases and third-party consumers
 	$(GO) test -count=1 -timeout 30m ./test/...
 
-faults: ## kills, full disks, dead brokers, consumers that misbehave (KEEPER=1: the keeper's own death, too)
-	QSUPER_FAULTS=all$(if $(KEEPER),$(comma)keeper) $(GO) test -count=1 -timeout 20m -v -run 'TestFaults' ./test/faults
+faults: ## kills, full disks, dead brokers, consumers that misbehave
+	QSUPER_FAULTS=all $(GO) test -count=1 -timeout 20m -v -run 'TestFaults' ./test/faults
 
 soak: ## random kills and commands for DURATION=10m; SEED=… does a run again
-	QSUPER_SOAK=$(DURATION) QSUPER_SEED=$(SEED) QSUPER_FAULTS=$(if $(KEEPER),keeper) \
+	QSUPER_SOAK=$(DURATION) QSUPER_SEED=$(SEED) \
 		$(GO) test -count=1 -timeout 0 -v -run 'TestSoak' ./test/faults
 
 race: ## every package under the race detector

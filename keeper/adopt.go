@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// fifoDir holds the slots' pipes, in the state directory.
-	fifoDir = "fifo"
+	// FIFODir holds the slots' pipes, in the state directory.
+	FIFODir = "fifo"
 	// unseenTime is how long the status of an adopted process is waited for: its
 	// new parent has to reap it first.
 	unseenTime = 500 * time.Millisecond
@@ -25,7 +25,7 @@ const (
 // any engine has told it anything.
 func FIFOPath(stateDir, slot string) string {
 	i := strings.LastIndexByte(slot, '/')
-	return filepath.Join(stateDir, fifoDir, slot[:i]+"."+slot[i+1:])
+	return filepath.Join(stateDir, FIFODir, slot[:i]+"."+slot[i+1:])
 }
 
 // takeOverFrom adopts what an earlier keeper has left behind: processes that
@@ -42,7 +42,12 @@ func (k *keeper) takeOverFrom(left []pidfile.Run) {
 		if !alive && (group != nil || groups[was.PID]) {
 			p = proc.Gone(was.PID, was.Began, was.Started)
 		}
-		if p == nil || strings.IndexByte(was.Slot, '/') < 1 {
+		if strings.IndexByte(was.Slot, '/') < 1 {
+			k.runs.Forget(was.Slot)
+			continue
+		}
+		if p == nil {
+			k.lastWords(was.Slot)
 			k.runs.Forget(was.Slot)
 			continue
 		}
@@ -100,12 +105,29 @@ func (s *slot) adopt(was pidfile.Run, p *proc.Process) *run {
 	s.run = r
 	s.k.live++
 	s.k.pids[p.PID] = struct{}{}
+	s.holdPipe()
+	return r
+}
+
+// holdPipe opens the slot's pipe, if there is one.
+func (s *slot) holdPipe() {
 	if path := FIFOPath(s.k.opt.StateDir, s.name); unix.Access(path, unix.F_OK) == nil {
 		if fd, err := openFIFO(path); err == nil {
 			s.hold = fd
 		}
 	}
-	return r
+}
+
+// lastWords keeps what a process has printed that ended while no keeper was
+// there: it is in the pipe as long as an engine without a keeper holds that.
+func (k *keeper) lastWords(name string) {
+	s := &slot{k: k, name: name}
+	s.holdPipe()
+	if n, err := unix.IoctlGetInt(s.hold, unix.TIOCINQ); s.hold == 0 || err != nil || n == 0 {
+		s.letGo()
+		return
+	}
+	k.slots[name] = s
 }
 
 // adopted tells the keeper what only the engine knows of a process that an

@@ -79,6 +79,7 @@ type keeper struct {
 	oom       *proc.OOM     // nil: the keeper is not protected
 	since     time.Time     // the keeper's start
 	id        string        // part of QSUPER_RUN_ID that no other keeper has
+	serial    uint64        // of the latest start
 
 	awake       time.Duration // until when the loop looks for events without sleeping
 	sigs        *signals

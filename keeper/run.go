@@ -30,7 +30,8 @@ type run struct {
 	lock *file.Lock    // while it is being started; nil: the slot has none
 	at   time.Time
 
-	output    int // while it is being started: the pipe, opened for it; 0: none
+	serial    string // part of QSUPER_RUN_ID: no other run of this boot has it
+	output    int    // while it is being started: the pipe, opened for it; 0: none
 	step      string
 	stopping  Stop          // the ladder under way
 	asked     bool          // for a stop, or one had begun before the process exited

@@ -81,7 +81,8 @@ func (s *slot) start(id uint64) error {
 		s.stream.EndOfRun(func() {}) // nobody lives who would end the line in the file
 	}
 	r := newRun(s, id, spec)
-	r.lock = held
+	s.k.serial++ // numbers of runs begin again when a slot has been dropped
+	r.lock, r.serial = held, s.k.id+"-"+strconv.FormatUint(s.k.serial, 36)
 	p := s.process(r, "")
 	if held != nil {
 		p.Lock = held.FD()
@@ -135,7 +136,7 @@ func (s *slot) successor(e *Exited) uint64 {
 // outlive the run as its holder.
 func (s *slot) process(r *run, pid string) *proc.Spec {
 	p := r.spec.process()
-	p.Env = append(slices.Concat(p.Env, r.spec.Own), "QSUPER_RUN_ID="+s.name+"."+strconv.FormatUint(r.id, 10)+"."+s.k.id)
+	p.Env = append(slices.Concat(p.Env, r.spec.Own), "QSUPER_RUN_ID="+s.name+"."+strconv.FormatUint(r.id, 10)+"."+r.serial)
 	if pid != "" {
 		p.Env = append(p.Env, "QSUPER_PID="+pid)
 	}

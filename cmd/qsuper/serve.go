@@ -48,15 +48,17 @@ type engineOptions struct {
 
 // engine is everything that lives in the second process.
 type engine struct {
-	client *keeper.Client
-	hello  keeper.Hello
-	runner *runner.Runner
-	server *control.Server
-	log    *slog.Logger
-	life   context.Context
-	stops  sync.WaitGroup // stops of everything that are under way
-	done   chan struct{}  // closed when everything has been stopped
-	end    sync.Once
+	stateDir string
+	pipes    pipes // held for the next keeper
+	client   *keeper.Client
+	hello    keeper.Hello
+	runner   *runner.Runner
+	server   *control.Server
+	log      *slog.Logger
+	life     context.Context
+	stops    sync.WaitGroup // stops of everything that are under way
+	done     chan struct{}  // closed when everything has been stopped
+	end      sync.Once
 
 	watchdog time.Duration // how often the service manager wants to hear from us; 0: never
 	answers  func() error  // asks every owner; returns when all have answered
@@ -106,7 +108,13 @@ func runEngine(ctx context.Context, o engineOptions) error {
 		e.log.Warn("no watchdog", "error", err)
 	}
 	e.answers = func() error { _, err := d.Status(control.StatusQuery{}); return err }
-	return e.run(ctx)
+	e.stateDir = o.stateDir
+	err = e.run(ctx)
+	if err != nil && len(e.pipes) > 0 {
+		fmt.Fprintln(os.Stderr, "qsuper:", err)
+		e.pipes.linger()
+	}
+	return err
 }
 
 // run lets the parts live together. The first three end with the engine; the
@@ -121,6 +129,9 @@ func (e *engine) run(ctx context.Context) error {
 	errs := make(chan error, 4)
 	linked.Go(func() {
 		err := e.client.Run(link, e.runner.Handle)
+		if errors.Is(err, keeper.ErrGone) && !e.stopped() {
+			e.pipes = holdPipes(e.stateDir)
+		}
 		errs <- err
 		stop()
 	})

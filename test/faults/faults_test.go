@@ -4,9 +4,7 @@
 // a journal, which is the truth that qsuper's account is held against.
 //
 // QSUPER_FAULTS says which cases run, separated by commas: nothing means those
-// that are worth running with every change, all means all that pass, keeper
-// those that kill the keeper, defects those that fail today, each with the
-// defect it shows.
+// that are worth running with every change, all means all.
 package faults
 
 import (
@@ -31,19 +29,17 @@ func TestMain(m *testing.M) {
 // fault is one case. Its number and score are those of the fault catalogue:
 // harm (1 to 5) times likelihood (1 to 5).
 type fault struct {
-	name   string
-	score  int
-	kind   kind
-	run    func(t *testing.T)
-	defect string // why it is switched off
+	name  string
+	score int
+	kind  kind
+	run   func(t *testing.T)
 }
 
 type kind int
 
 const (
-	quick  kind = iota // a few seconds
-	slow               // only with all
-	keeper             // kills the keeper
+	quick kind = iota // a few seconds
+	slow              // only with all
 )
 
 // chosen tells whether a case runs. One that was not chosen is no test that was
@@ -51,12 +47,6 @@ const (
 func (c fault) chosen() bool {
 	wanted := strings.Split(os.Getenv("QSUPER_FAULTS"), ",")
 	has := func(word string) bool { return slices.Contains(wanted, word) }
-	switch {
-	case c.defect != "":
-		return has("defects")
-	case c.kind == keeper:
-		return has("keeper")
-	}
 	return has("all") || os.Getenv("QSUPER_FAULTS") == "" && c.kind == quick && c.score >= 15
 }
 
@@ -68,9 +58,6 @@ func TestFaults(t *testing.T) {
 			}
 			t.Run(c.name, func(t *testing.T) {
 				t.Parallel()
-				if c.defect != "" {
-					t.Logf("known: %s", c.defect)
-				}
 				c.run(t)
 			})
 		}

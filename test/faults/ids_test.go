@@ -7,15 +7,9 @@ import (
 	"qsuper/test/rig"
 )
 
-// runIDsReused: where fewer instances are wanted, runner and keeper forget the
-// slots that are not needed, and with them the number of the last run
-// (shrink in runner/reload.go, drop in keeper/request.go): the next run of such a slot has
-// QSUPER_RUN_ID, events and exits with a number that was used before.
-const runIDsReused = "the numbers of runs begin again after a scale down and up"
-
 var idFaults = []fault{
-	{name: "F123_RunIDsAreNeverUsedTwice", score: 12, run: runIDs, defect: runIDsReused},
-	{name: "F123_RunIDsAfterKilledEngine", score: 12, run: runIDsEngine, defect: runIDsReused},
+	{name: "F123_RunIDsAreNeverUsedTwice", score: 12, run: runIDs},
+	{name: "F123_RunIDsAfterKilledEngine", score: 12, run: runIDsEngine},
 }
 
 // A run's number is what its lines, events and leftovers are told apart by.

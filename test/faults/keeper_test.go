@@ -8,17 +8,15 @@ import (
 	"qsuper/test/rig"
 )
 
-// Cases of the keeper's own death. All but the first are switched on by
-// QSUPER_FAULTS=keeper (make faults KEEPER=1): they need a keeper that adopts
-// what an earlier one has started. Once there is one, make their kind quick.
+// Cases of the keeper's own death: the next one adopts what it has started.
 var keeperFaults = []fault{
 	{name: "F002_KeeperKilledNoSecondCopy", score: 20, run: noSecondCopy},
-	{name: "F002_KeeperKilledUnderTalkers", score: 20, kind: keeper, run: keeperKilled(30, false)},
-	{name: "F002_KeeperAndEngineKilledUnderTalkers", score: 20, kind: keeper, run: keeperKilled(30, true)},
-	{name: "F002_KeeperKilledAgainAndAgain", score: 20, kind: keeper, run: keeperKilledOften},
-	{name: "F002_ConsumersEndWhileNobodyWatches", score: 20, kind: keeper, run: endUnseen},
-	{name: "F002_KeeperKilledDuringStop", score: 20, kind: keeper, run: keeperKilledDuringStop},
-	{name: "F139_KeeperKilledUnderPlainShells", score: 12, kind: keeper, run: keeperKilledUnderShells},
+	{name: "F002_KeeperKilledUnderTalkers", score: 20, run: keeperKilled(30, false)},
+	{name: "F002_KeeperAndEngineKilledUnderTalkers", score: 20, run: keeperKilled(30, true)},
+	{name: "F002_KeeperKilledAgainAndAgain", score: 20, run: keeperKilledOften},
+	{name: "F002_ConsumersEndWhileNobodyWatches", score: 20, run: endUnseen},
+	{name: "F002_KeeperKilledDuringStop", score: 20, run: keeperKilledDuringStop},
+	{name: "F139_KeeperKilledUnderPlainShells", score: 12, run: keeperKilledUnderShells},
 }
 
 // killKeeper kills the keeper, and the engine with it if asked, and waits until
@@ -123,7 +121,9 @@ func keeperKilledOften(t *testing.T) {
 	talk := fmt.Sprint(f.UntilRunning("talk", 20).PIDs())
 	for i := range 5 {
 		began := len(f.journal.begins(t))
-		f.killKeeper(i%2 == 0)
+		// Not with its engine, which holds the pipes of those that end meanwhile: what
+		// they printed last would be gone, see docs/weaker.md.
+		f.killKeeper(false)
 		f.Start()
 		if again := fmt.Sprint(f.UntilRunning("talk", 20).PIDs()); again != talk {
 			t.Errorf("O5 fleet: round %d: it was %s and is %s", i, talk, again)

@@ -12,11 +12,6 @@ import (
 	"qsuper/test/rig"
 )
 
-// ownSession: keeper/run.go looks for what a run leaves behind in its process
-// group only. A child that has made a session of its own is never asked to end:
-// the slot waits for it for ever, and a stop says that all is gone.
-const ownSession = "a child in a session of its own outlives its run, every stop, and the daemon"
-
 var stopFaults = []fault{
 	{name: "F007_FinishesAtFourFifthsOfTheGrace", score: 20, run: finishesInTime},
 	{name: "F136_IgnoresEverySignal", score: 20, run: ignoresEverything},
@@ -24,11 +19,10 @@ var stopFaults = []fault{
 	{name: "F009_StopWorkersWhileStartingAndBackingOff", score: 20, run: stopWorkersWhileStarting},
 	{name: "F009_StopWhileStartingAndBackingOff", score: 20, run: stopWhileStarting},
 	{name: "F010_GrandchildrenOfTheGroup", score: 20, run: grandchildren("group")},
-	{name: "F010_GrandchildrenInTheirOwnSession", score: 20, run: grandchildren("session"), defect: ownSession},
-	{name: "F011_DoubleForkAndClosedDescriptors", score: 20, run: orphans,
-		defect: ownSession + "; with the lock closed, its slot is given to the next run"},
+	{name: "F010_GrandchildrenInTheirOwnSession", score: 20, run: grandchildren("session")},
+	{name: "F011_DoubleForkAndClosedDescriptors", score: 20, run: orphans},
 	{name: "F028_ForkBomb", score: 16, run: forkBomb},
-	{name: "F031_HelperKeepsTheLock", score: 15, run: helperKeepsLock, defect: ownSession},
+	{name: "F031_HelperKeepsTheLock", score: 15, run: helperKeepsLock},
 	{name: "F094_ConsumerStopped", score: 9, run: stoppedConsumer},
 	{name: "F094_ConsumerFrozen", score: 9, kind: slow, run: frozenConsumer},
 }
