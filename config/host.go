@@ -19,7 +19,7 @@ import (
 func CheckHost(cfg *Config) []Problem {
 	h := &host{}
 	if g := cfg.Daemon.Socket.Group; g != "" {
-		if _, err := groupID(g); err != nil {
+		if _, err := GroupID(g); err != nil {
 			h.problems = append(h.problems, Problem{File: cfg.Files[0], Path: "daemon.socket.group", Message: err.Error()})
 		}
 	}

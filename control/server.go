@@ -36,7 +36,7 @@ const (
 type Options struct {
 	Path  string      // absolute, at most 107 bytes
 	Mode  fs.FileMode // permission bits, 0 = 0660; counts only with Group, otherwise it is 0600
-	Group string      // its members may connect; "" = only root and the daemon's own user
+	Group string      // its members may connect, by name or number; "" = only root and the daemon's own user
 	Log   *slog.Logger
 }
 
