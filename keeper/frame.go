@@ -35,6 +35,7 @@ const (
 	frameExited      frameType = 70
 	frameTerminate   frameType = 71
 	frameReload      frameType = 72
+	frameLogTrouble  frameType = 73
 )
 
 const frameHead = 4 + 1 // length, type
@@ -122,3 +123,5 @@ func decode[T any](body []byte) (T, error) {
 	}
 	return v, nil
 }
+
+func decoded[T any](body []byte) (any, error) { return decode[T](body) }

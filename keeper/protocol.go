@@ -15,7 +15,7 @@ import "time"
 
 // Version is the version of the protocol; it changes when an older peer could
 // misread a frame.
-const Version = 2
+const Version = 3
 
 // MaxFrame bounds one frame, in bytes.
 const MaxFrame = 1 << 20
@@ -194,8 +194,9 @@ type (
 
 	// LogState says whether output is being kept.
 	LogState struct {
-		Dropped  int64  `json:"dropped"`  // bytes lost since the keeper started
-		Degraded string `json:"degraded"` // why nothing can be written now; "" = all is well
+		Dropped  int64     `json:"dropped"`        // bytes lost since the keeper started
+		Degraded string    `json:"degraded"`       // why nothing can be written now; "" = all is well
+		Since    time.Time `json:"since,omitzero"` // since when it is degraded
 	}
 
 	// Started follows a successful exec.
