@@ -31,6 +31,7 @@ func CheckHost(cfg *Config) []Problem {
 			h.problems = append(h.problems, Problem{File: cfg.Files[0], Path: "daemon.socket.group", Message: err.Error()})
 		}
 	}
+	h.descriptors(cfg)
 	for _, c := range cfg.Consumers {
 		h.consumer(c)
 	}

@@ -115,11 +115,18 @@ func (d *daemon) path(name string) string { return filepath.Join(d.dir, name) }
 
 func (d *daemon) start() {
 	d.t.Helper()
+	d.startWith(binary)
+}
+
+// startWith is start through another program: its words, then qsuper's.
+func (d *daemon) startWith(words ...string) {
+	d.t.Helper()
 	var err error
 	if d.stderr, err = os.OpenFile(d.path("daemon.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600); err != nil {
 		d.t.Fatal(err)
 	}
-	d.cmd = exec.Command(binary, "run", "-c", d.path("qsuper.yaml"))
+	words = append(words, "run", "-c", d.path("qsuper.yaml"))
+	d.cmd = exec.Command(words[0], words[1:]...)
 	d.cmd.Stdout, d.cmd.Stderr = d.stderr, d.stderr
 	// What the terminal sends to the test must not reach the daemon: the test
 	// itself stops it.
