@@ -31,6 +31,9 @@ func CheckHost(cfg *Config) []Problem {
 			h.problems = append(h.problems, Problem{File: cfg.Files[0], Path: "daemon.socket.group", Message: err.Error()})
 		}
 	}
+	if _, err := WithoutLinks(cfg.Daemon.LogDir); err != nil {
+		h.problems = append(h.problems, Problem{File: cfg.Files[0], Path: "daemon.log_dir", Message: err.Error()})
+	}
 	h.descriptors(cfg)
 	for _, c := range cfg.Consumers {
 		h.consumer(c)

@@ -18,7 +18,8 @@ import (
 // and nobody else may write them. A directory that is sticky, as /tmp, may be
 // written by others: they cannot replace what is root's.
 func trusted(path string) error {
-	for _, p := range way(path) {
+	list, _ := way(path)
+	for _, p := range list {
 		info, err := os.Lstat(p)
 		if err != nil {
 			return nil // whoever reads it will say so
@@ -44,13 +45,15 @@ func trusted(path string) error {
 }
 
 // way lists what leads from / to a file: directories, links, what links mean,
-// and the file.
-func way(path string) []string {
+// and the file. end is the path without any link; what does not exist stays as
+// it was written.
+func way(path string) (list []string, end string) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
-		return nil
+		return nil, path
 	}
-	list, at := []string{"/"}, "/"
+	at := "/"
+	list = []string{at}
 	rest := strings.Split(strings.Trim(filepath.Clean(abs), "/"), "/")
 	for links := 0; len(rest) > 0; {
 		name := rest[0]
@@ -66,14 +69,28 @@ func way(path string) []string {
 			continue
 		}
 		if links++; links > 40 { // as the kernel
-			return list
+			return list, abs
 		}
 		if filepath.IsAbs(target) {
 			at = "/"
 		}
 		rest = append(strings.Split(target, "/"), rest...)
 	}
-	return list
+	return list, at
+}
+
+// WithoutLinks returns a path without symbolic links, for those who open it
+// without following any. Links of root and of the daemon's own user are taken for
+// what they mean; one of somebody else is an error, and left where it is.
+func WithoutLinks(path string) (string, error) {
+	list, end := way(path)
+	for _, p := range list {
+		var st syscall.Stat_t
+		if syscall.Lstat(p, &st) == nil && st.Mode&syscall.S_IFMT == syscall.S_IFLNK && !isRoots(st.Uid) && int(st.Uid) != os.Geteuid() {
+			return path, fmt.Errorf("%s is a link of user %s, who could send what is written there elsewhere; make it a directory, or run chown -h root %[1]s", p, nameOf(st.Uid))
+		}
+	}
+	return end, nil
 }
 
 // overflowUID is how the kernel shows users that a user namespace does not have.

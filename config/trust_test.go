@@ -72,3 +72,21 @@ func joined(errs ...error) error {
 	}
 	return nil
 }
+
+func TestLogDirThroughALink(t *testing.T) {
+	dir := t.TempDir()
+	link := filepath.Join(dir, "link")
+	if err := joined(os.Mkdir(filepath.Join(dir, "real"), 0o755), os.Symlink("real", link)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := WithoutLinks(link + "/logs"); got != dir+"/real/logs" || err != nil {
+		t.Errorf("%s, %v", got, err)
+	}
+	if err := os.Lchown(link, 33, 33); err != nil {
+		t.Fatal(err, " (run the tests as root)")
+	}
+	c := load(t, "daemon: {log_dir: "+link+"/logs}\nconsumers: {}\n")
+	if problems := CheckHost(c); len(problems) != 1 || !strings.Contains(problems[0].String(), "daemon.log_dir: "+link+" is a link of user") {
+		t.Errorf("%v", problems)
+	}
+}

@@ -24,7 +24,10 @@ type launcher struct {
 }
 
 func newLauncher(cfg *config.Config) *launcher {
-	return &launcher{stateDir: cfg.Daemon.StateDir, logDir: cfg.Daemon.LogDir, base: baseEnv(cfg)}
+	// The keeper follows no link in the path of a log. With a link that must not be
+	// followed it says so in each slot's status; CheckHost has refused it before.
+	logDir, _ := config.WithoutLinks(cfg.Daemon.LogDir)
+	return &launcher{stateDir: cfg.Daemon.StateDir, logDir: logDir, base: baseEnv(cfg)}
 }
 
 // baseEnv is the daemon's environment without what is its own business: its
