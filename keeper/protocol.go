@@ -39,7 +39,8 @@ type Spec struct {
 	FIFO   string   `json:"fifo"`             // output of the slot; "" = /dev/null
 	Log    Log      `json:"log"`
 	Stop   Stop     `json:"stop"`
-	Tag    string   `json:"tag"` // names what the process is made from, for SlotInfo; up to 64 bytes without white space
+	NoNew  bool     `json:"no_new_privs,omitempty"` // nothing it executes gains privileges, see prctl(2)
+	Tag    string   `json:"tag"`                    // names what the process is made from, for SlotInfo; up to 64 bytes without white space
 }
 
 // Cred is who the process runs as.

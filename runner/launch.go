@@ -119,7 +119,7 @@ func (l *launcher) spec(c *config.Consumer, n int, old *blueprint) (keeper.Spec,
 	}
 	s := keeper.Spec{
 		Path: b.program, Argv: launch.Argv, Env: b.env, Own: []string{"QSUPER_SLOT=" + strconv.Itoa(n)}, Dir: launch.Dir, Cred: b.who.cred,
-		Umask: c.Umask, NoFile: c.Limits.NoFile, Nice: c.Limits.Nice,
+		Umask: c.Umask, NoFile: c.Limits.NoFile, Nice: c.Limits.Nice, NoNew: c.Limits.NoNewPrivs,
 		Lock: filepath.Join(l.stateDir, "locks", fileName(c.Name, n)),
 		Log:  l.log(c, n), Stop: l.stop(c, launch.Dir, b.path),
 	}
