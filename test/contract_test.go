@@ -24,6 +24,7 @@ type statusJSON struct {
 }
 
 type consumerJSON struct {
+	Exits   uint64 `json:"exits"`
 	Name    string `json:"name"`
 	State   string `json:"state"`
 	Wanted  int    `json:"wanted"`
