@@ -205,6 +205,10 @@ type Stop struct {
 type Limits struct {
 	NoFile *uint64 `yaml:"nofile" min:"3" max:"1073741816"` // soft limit of open files
 	Nice   *int    `yaml:"nice" min:"-20" max:"19"`
+
+	// Nothing it executes gains privileges: sudo, su, ping, sendmail and other
+	// set-user-ID programs do not work in it.
+	NoNewPrivs bool `yaml:"no_new_privs"`
 }
 
 // Logs says where output goes.

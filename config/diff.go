@@ -140,6 +140,9 @@ func (c *Consumer) Fingerprint() string {
 	}
 	digest(h, c.EnvFile...)
 	digest(h, optional(c.Umask), optional(c.Limits.NoFile), optional(c.Limits.Nice))
+	if c.Limits.NoNewPrivs { // only then: what earlier releases started is the same otherwise
+		digest(h, "no_new_privs")
+	}
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 

@@ -54,6 +54,7 @@ consumers:
 		{"[y]", "[y], dir: /", true},
 		{"[y]", "[y], umask: 022", true},
 		{"[y]", "[y], limits: {nice: 1}", true},
+		{"[y]", "[y], limits: {no_new_privs: true}", true},
 		{"[y]", "[y], env_file: [-x]", true},
 		{"[y]", "[y], memory_limit: 1GiB, time_limit: 1h, stop: {signal: INT}, backoff: {max: 5m}, logs: {to: none}, autostart: false", false},
 		{"{max_messages}\"", "{max_messages}\", \"{slot:02}\"", true},

@@ -13,16 +13,28 @@ import (
 )
 
 // CheckHost looks whether this host has what the file names: programs, users,
-// groups, directories, env files. `check`, `run` at its start and `reload` take
+// groups, directories, env files; and, as root, whether only root could have
+// written it. `check`, `run` at its start and `reload` take
 // its problems as errors. What a deploy takes away later is found at the next
 // start, where the slot says "misconfigured" and tries again.
 func CheckHost(cfg *Config) []Problem {
 	h := &host{}
+	if os.Geteuid() == 0 {
+		for _, f := range cfg.Files {
+			if err := trusted(f); err != nil {
+				h.problems = append(h.problems, Problem{File: f, Message: err.Error()})
+			}
+		}
+	}
 	if g := cfg.Daemon.Socket.Group; g != "" {
-		if _, err := groupID(g); err != nil {
+		if _, err := GroupID(g); err != nil {
 			h.problems = append(h.problems, Problem{File: cfg.Files[0], Path: "daemon.socket.group", Message: err.Error()})
 		}
 	}
+	if _, err := WithoutLinks(cfg.Daemon.LogDir); err != nil {
+		h.problems = append(h.problems, Problem{File: cfg.Files[0], Path: "daemon.log_dir", Message: err.Error()})
+	}
+	h.descriptors(cfg)
 	for _, c := range cfg.Consumers {
 		h.consumer(c)
 	}

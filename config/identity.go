@@ -1,6 +1,8 @@
 package config
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -30,27 +32,21 @@ func (i *Identity) String() string {
 	return "user " + i.Name
 }
 
-// LookupIdentity finds `user[:group]`, names or numbers, in the user database;
-// "" is the daemon's own. It never falls back to somebody else: a user that does
+// LookupIdentity finds `user[:group]`, names or numbers, in /etc/passwd and
+// /etc/group, else in the host's directory (SSSD, LDAP, …; errors.Is ErrDirectory
+// when that does not answer within 2 s). "" is the daemon's own. It never falls back to somebody else: a user that does
 // not exist, or that only root could become, is an error.
 func LookupIdentity(text string) (*Identity, error) {
 	if text == "" {
 		return ownIdentity(), nil
 	}
 	name, group, hasGroup := strings.Cut(text, ":")
-	u, err := user.Lookup(name)
-	if err != nil {
-		u, err = user.LookupId(name)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("user %s does not exist", name)
-	}
-	who, err := identityOf(u)
+	who, err := identityOf(name)
 	if err != nil {
 		return nil, err
 	}
 	if hasGroup {
-		if who.GID, err = groupID(group); err != nil {
+		if who.GID, err = GroupID(group); err != nil {
 			return nil, err
 		}
 	}
@@ -63,20 +59,23 @@ func LookupIdentity(text string) (*Identity, error) {
 	return who, nil
 }
 
-func identityOf(u *user.User) (*Identity, error) {
-	who := &Identity{Name: u.Username, Home: u.HomeDir, Shell: loginShell(u.Username)}
-	var err error
+func identityOf(name string) (*Identity, error) {
+	u, shell, groups, err := lookupUser(name)
+	var unknown user.UnknownUserError
+	switch {
+	case errors.As(err, &unknown):
+		return nil, fmt.Errorf("user %s does not exist", name)
+	case err != nil:
+		return nil, fmt.Errorf("find user %s: %w", name, err)
+	}
+	who := &Identity{Name: u.Username, Home: u.HomeDir, Shell: cmp.Or(shell, "/bin/sh")}
 	if who.UID, err = strconv.Atoi(u.Uid); err != nil {
 		return nil, fmt.Errorf("user %s has no numeric id", u.Username)
 	}
 	if who.GID, err = strconv.Atoi(u.Gid); err != nil {
 		return nil, fmt.Errorf("user %s has no numeric group", u.Username)
 	}
-	ids, err := u.GroupIds()
-	if err != nil {
-		return nil, fmt.Errorf("groups of user %s: %w", u.Username, err)
-	}
-	for _, id := range ids {
+	for _, id := range groups {
 		if gid, err := strconv.Atoi(id); err == nil {
 			who.Groups = append(who.Groups, gid)
 		}
@@ -110,17 +109,6 @@ func loginShell(name string) string {
 		}
 	}
 	return "/bin/sh"
-}
-
-func groupID(name string) (int, error) {
-	g, err := user.LookupGroup(name)
-	if err != nil {
-		g, err = user.LookupGroupId(name)
-	}
-	if err != nil {
-		return 0, fmt.Errorf("group %s does not exist", name)
-	}
-	return strconv.Atoi(g.Gid)
 }
 
 // mayExecute applies the permission bits as the kernel does: the owner's, else

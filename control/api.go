@@ -49,6 +49,15 @@ type ConsumerStatus struct {
 	Slots   []SlotStatus `json:"slots,omitempty"`
 	Exits   uint64       `json:"exits"`   // exits seen, of all classes
 	Crashes uint64       `json:"crashes"` // of which crashed or oom
+	Output  *OutputState `json:"output,omitempty"`
+}
+
+// OutputState is there only while what consumers print cannot be written, e.g.
+// because the disk is full. They go on meanwhile.
+type OutputState struct {
+	Error string    `json:"error"`
+	Since time.Time `json:"since"`
+	Slots int       `json:"slots,omitempty"` // of a consumer: how many slots it concerns; error and since are those of the first
 }
 
 // QueueStatus is the last reading of a consumer's queue. A number is absent
@@ -81,6 +90,9 @@ type SlotStatus struct {
 	RSSBytes   int64       `json:"rss_bytes"`
 	CPUPercent float64     `json:"cpu_percent"`
 	LastExit   *ExitStatus `json:"last_exit,omitempty"`
+
+	Output       *OutputState `json:"output,omitempty"`
+	DroppedBytes int64        `json:"dropped_bytes,omitempty"` // of output, since the daemon's start; counted up when it is written again
 }
 
 // ExitStatus says how a run ended.

@@ -76,6 +76,16 @@ func (e *Invalid) Error() string { return e.Problem }
 // Hint says what to do instead.
 func (e *Invalid) Hint() string { return e.Advice }
 
+// Forbidden says that a peer was let in, but not for this. HTTP 403.
+type Forbidden struct{ What string }
+
+func (e *Forbidden) Error() string { return e.What + " is for root and the daemon's own user" }
+
+// Hint says what to do instead.
+func (e *Forbidden) Hint() string {
+	return `members of the socket's group stop what runs with qsuper stop '*'; to end the daemon, use sudo or systemctl`
+}
+
 // Conflict says that the request makes sense but not now, for example a start
 // while the daemon is stopping. HTTP 409.
 type Conflict struct {

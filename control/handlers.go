@@ -252,6 +252,9 @@ func statusCode(err error) int {
 	if _, ok := errors.AsType[*Invalid](err); ok {
 		return http.StatusBadRequest
 	}
+	if _, ok := errors.AsType[*Forbidden](err); ok {
+		return http.StatusForbidden
+	}
 	if _, ok := errors.AsType[*Conflict](err); ok {
 		return http.StatusConflict
 	}

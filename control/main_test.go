@@ -3,8 +3,10 @@ package control
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -19,12 +21,18 @@ const asClient = "CONTROL_TEST_SOCKET"
 
 func TestMain(m *testing.M) {
 	if socket := os.Getenv(asClient); socket != "" {
-		_, err := New(socket).Do(context.Background(), Command{Verb: VerbPause, By: "somebody else"})
+		c := New(socket)
+		_, err := c.Do(context.Background(), Command{Verb: VerbPause, By: "somebody else"})
 		if err != nil {
 			fmt.Print(err)
 			os.Exit(1)
 		}
 		fmt.Print("ok")
+		if _, err := c.Shutdown(context.Background(), Shutdown{}); err == nil {
+			fmt.Print(", admin")
+		} else if r, ok := errors.AsType[*Rejected](err); !ok || r.Status != http.StatusForbidden {
+			fmt.Print(", ", err)
+		}
 		os.Exit(0)
 	}
 	code := m.Run()

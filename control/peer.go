@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"fmt"
+	"math"
 	"net"
 	"os/user"
 	"slices"
@@ -86,13 +87,16 @@ func (a policy) allows(p Peer) bool {
 	return a.gid != nil && (p.GID == *a.gid || slices.Contains(p.Groups, *a.gid))
 }
 
+// administers says whether a peer that was let in has Admin routes as well.
+func (a policy) administers(p Peer) bool { return p.UID == 0 || p.UID == a.uid }
+
 type peerKey struct{}
 
 // peerFrom returns who sent the request; every request has one.
 func peerFrom(ctx context.Context) Peer {
 	c, _ := ctx.Value(peerKey{}).(*conn)
 	if c == nil {
-		return Peer{}
+		return Peer{UID: math.MaxUint32} // nobody: the zero Peer would be root
 	}
 	return c.peer
 }

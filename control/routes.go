@@ -2,14 +2,17 @@ package control
 
 import "net/http"
 
-// Access says what a route may do. Whoever is let in may do both; operations
-// leave a line in the daemon's log.
+// Access says what a route may do, and so who may ask it: whoever is let in
+// reads and operates, which the file bounds: nothing can be started that is not
+// in it. Admin is for root and the daemon's own user. What is not Read leaves a
+// line in the daemon's log.
 type Access string
 
-// The two levels.
+// The three levels.
 const (
 	Read    Access = "read"
 	Operate Access = "operate"
+	Admin   Access = "admin"
 )
 
 // Route is one entry of the API.
@@ -30,5 +33,5 @@ var Routes = []Route{
 	{"GET", "/v1/logs", Read, "consumers' output as JSON lines: ?n=100, follow=true, name=… (repeated)", (*Server).logs},
 	{"POST", "/v1/command", Operate, "start, stop, restart, stop-workers, pause, resume or scale consumers", (*Server).command},
 	{"POST", "/v1/reload", Operate, "read the file again and apply what changed", (*Server).reload},
-	{"POST", "/v1/shutdown", Operate, "stop every consumer, then the daemon", (*Server).shutdown},
+	{"POST", "/v1/shutdown", Admin, "stop every consumer, then the daemon", (*Server).shutdown},
 }

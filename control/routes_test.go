@@ -43,7 +43,7 @@ func TestEveryRouteHasAClientMethod(t *testing.T) {
 		if route.Doc == "" || strings.Contains(route.Doc, "\n") {
 			t.Errorf("%s needs one line of documentation", route.Path)
 		}
-		if (route.Access == Operate) != (route.Method == "POST") {
+		if (route.Access == Read) == (route.Method == "POST") {
 			t.Errorf("%s %s has access %q: what changes something is a POST, and only that", route.Method, route.Path, route.Access)
 		}
 	}

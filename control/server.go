@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -36,7 +37,7 @@ const (
 type Options struct {
 	Path  string      // absolute, at most 107 bytes
 	Mode  fs.FileMode // permission bits, 0 = 0660; counts only with Group, otherwise it is 0600
-	Group string      // its members may connect; "" = only root and the daemon's own user
+	Group string      // its members may connect, by name or number; "" = only root and the daemon's own user
 	Log   *slog.Logger
 }
 
@@ -45,6 +46,7 @@ type Server struct {
 	daemon  Daemon
 	opts    Options
 	log     *slog.Logger
+	policy  policy // the group is each socket's own
 	crowd   *crowd
 	streams chan struct{} // one token for each stream
 	waiting chan struct{} // one token for each command that waits
@@ -57,6 +59,7 @@ type Server struct {
 func NewServer(d Daemon, o Options) *Server {
 	return &Server{
 		daemon: d, opts: o, log: o.Log, crowd: newCrowd(),
+		policy:  policy{uid: uint32(os.Geteuid())},
 		streams: make(chan struct{}, maxStreams),
 		waiting: make(chan struct{}, maxWaiting),
 		ready:   make(chan struct{}),
@@ -195,6 +198,11 @@ func (s *Server) answer(r Route) http.Handler {
 			}
 			s.fail(w, req, errPanic)
 		}()
+		if peer := peerFrom(req.Context()); r.Access == Admin && !s.policy.administers(peer) {
+			s.log.Warn("refused", "route", r.Path, "by", peer.Name(), "uid", peer.UID, "pid", peer.PID)
+			s.fail(w, req, &Forbidden{"stopping the daemon"})
+			return
+		}
 		if err := r.handle(s, w, req); err != nil {
 			s.fail(w, req, err)
 		}

@@ -211,6 +211,10 @@ func groupID(name string) (*uint32, error) {
 	if name == "" {
 		return nil, nil
 	}
+	if n, err := strconv.ParseUint(name, 10, 32); err == nil {
+		gid := uint32(n)
+		return &gid, nil
+	}
 	g, err := user.LookupGroup(name)
 	if err != nil {
 		return nil, fmt.Errorf("find the socket's group: %w: create it with groupadd --system %s, or change daemon.socket.group", err, name)

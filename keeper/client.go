@@ -120,8 +120,8 @@ func (c *Client) greet() (Hello, error) {
 }
 
 // Run hands every frame of the keeper to handle, in order and from one
-// goroutine: Started, StartFailed, Stopping, Exited, SlotInfo, ListEnd,
-// Terminate and Reload, all as values. It returns ErrGone when the keeper is
+// goroutine: Started, StartFailed, Stopping, Exited, LogTrouble, SlotInfo,
+// ListEnd, Terminate and Reload, all as values. It returns ErrGone when the keeper is
 // gone, nil when ctx is done, and closes the connection.
 func (c *Client) Run(ctx context.Context, handle func(any)) error {
 	wctx, cancel := context.WithCancel(ctx)
@@ -231,11 +231,11 @@ func message(t frameType, body []byte) (any, error) {
 		return decoded[Terminate](body)
 	case frameReload:
 		return decoded[Reload](body)
+	case frameLogTrouble:
+		return decoded[LogTrouble](body)
 	}
 	return nil, fmt.Errorf("%w: type %d", errFrame, t)
 }
-
-func decoded[T any](body []byte) (any, error) { return decode[T](body) }
 
 // Start asks for a process. It fails only when the request cannot be sent: the
 // memo or the frame is too long, or the keeper is gone.

@@ -120,6 +120,33 @@ func TestSettingsOfTheHelper(t *testing.T) {
 	}
 }
 
+// A set-user-ID program gives nobody anything any more.
+func TestNoNewPrivileges(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	l, _ := r.connect()
+	for _, on := range []bool{false, true} {
+		spec := r.spec(slot0, "echo here; exec sleep 1000")
+		spec.Cred, spec.Dir, spec.NoNew = &Cred{UID: nobody, GID: nobody}, "/", on
+		l.ask(l.Drop(DropRequest{Slot: slot0}))
+		st := l.start(slot0, 1, spec)
+		r.says(slot0, "here")
+		want := map[bool]string{false: "0", true: "1"}[on]
+		if got := field(t, st.PID, "NoNewPrivs"); got != want {
+			t.Errorf("asked for %v, it is %s", on, got)
+		}
+		if got := field(t, os.Getpid(), "NoNewPrivs"); got != "0" {
+			t.Errorf("the test itself has %s", got)
+		}
+		l.ask(l.Stop(StopRequest{Slot: slot0, Run: 1, Now: true}))
+		get[Exited](l)
+		os.Remove(r.logPath(slot0))
+	}
+	if got := field(t, r.cmd.Process.Pid, "NoNewPrivs"); got != "0" {
+		t.Errorf("the keeper has %s", got)
+	}
+}
+
 func TestWhatAConsumerInherits(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, oomEnv+"=100")

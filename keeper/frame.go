@@ -37,6 +37,7 @@ const (
 	frameTerminate   frameType = 71
 	frameReload      frameType = 72
 	frameFrozen      frameType = 73
+	frameLogTrouble  frameType = 74
 )
 
 const frameHead = 4 + 1 // length, type
@@ -125,3 +126,5 @@ func decode[T any](body []byte) (T, error) {
 	}
 	return v, nil
 }
+
+func decoded[T any](body []byte) (any, error) { return decode[T](body) }

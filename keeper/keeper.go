@@ -185,6 +185,7 @@ func open(opt Options) (*keeper, error) {
 	if k.spawner, err = proc.NewSpawner(); err != nil {
 		k.noSpawner(err)
 	}
+	k.watchLogs()
 	k.openTree()
 	k.takeOverFrom(left)
 	return k, nil

@@ -15,7 +15,7 @@ import "time"
 
 // Version is the version of the protocol; it changes when an older peer could
 // misread a frame.
-const Version = 2
+const Version = 3
 
 // MaxFrame bounds one frame, in bytes.
 const MaxFrame = 1 << 20
@@ -39,7 +39,8 @@ type Spec struct {
 	FIFO   string   `json:"fifo"`             // output of the slot; "" = /dev/null
 	Log    Log      `json:"log"`
 	Stop   Stop     `json:"stop"`
-	Tag    string   `json:"tag"` // names what the process is made from, for SlotInfo; up to 64 bytes without white space
+	NoNew  bool     `json:"no_new_privs,omitempty"` // nothing it executes gains privileges, see prctl(2)
+	Tag    string   `json:"tag"`                    // names what the process is made from, for SlotInfo; up to 64 bytes without white space
 }
 
 // Cred is who the process runs as.
@@ -208,8 +209,9 @@ type (
 
 	// LogState says whether output is being kept.
 	LogState struct {
-		Dropped  int64  `json:"dropped"`  // bytes lost since the keeper started
-		Degraded string `json:"degraded"` // why nothing can be written now; "" = all is well
+		Dropped  int64     `json:"dropped"`        // bytes lost since the keeper started
+		Degraded string    `json:"degraded"`       // why nothing can be written now; "" = all is well
+		Since    time.Time `json:"since,omitzero"` // since when it is degraded
 	}
 
 	// Started follows a successful exec.

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 
-	"qsuper/logs"
 	"qsuper/proc"
 )
 
@@ -192,12 +191,4 @@ func (k *keeper) list() {
 	}
 	k.engine.send(frameListEnd, ListEnd{})
 	k.engine.listed = true
-}
-
-func logState(s *logs.Stream) LogState {
-	if s == nil {
-		return LogState{}
-	}
-	st := s.Stats()
-	return LogState{Dropped: int64(st.DroppedBytes), Degraded: st.Degraded}
 }

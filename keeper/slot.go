@@ -40,6 +40,7 @@ type slot struct {
 	hold   int          // the pipe of an adopted process while nobody reads it; 0: none
 	owner  int          // user who has the pipe
 	log    Log
+	told   string // LogState.Degraded that the engine was told last
 }
 
 func (s *slot) remember(memo []byte) error {
@@ -209,6 +210,7 @@ func (s *slot) detach() {
 	if s.stream != nil {
 		s.stream.Close()
 		s.stream, s.fifo, s.fresh = nil, "", false
+		s.tellLog()
 	}
 }
 

@@ -11,7 +11,7 @@ func (s *Spec) Equal(o *Spec) bool {
 	return s.Path == o.Path && s.Dir == o.Dir && s.Lock == o.Lock && s.FIFO == o.FIFO && s.Tag == o.Tag && s.Log == o.Log &&
 		slices.Equal(s.Argv, o.Argv) && sameStrings(s.Env, o.Env) && slices.Equal(s.Own, o.Own) &&
 		s.Cred.equal(o.Cred) &&
-		same(s.Umask, o.Umask) && same(s.NoFile, o.NoFile) && same(s.Nice, o.Nice) &&
+		same(s.Umask, o.Umask) && same(s.NoFile, o.NoFile) && same(s.Nice, o.Nice) && s.NoNew == o.NoNew &&
 		s.Stop.equal(&o.Stop)
 }
 
@@ -76,7 +76,7 @@ func shareString(s *string, prev string) {
 func (s *Spec) process() proc.Spec {
 	p := proc.Spec{
 		Path: s.Path, Argv: s.Argv, Env: s.Env, Dir: s.Dir,
-		Umask: s.Umask, NoFile: s.NoFile, Nice: s.Nice,
+		Umask: s.Umask, NoFile: s.NoFile, Nice: s.Nice, NoNewPrivs: s.NoNew,
 	}
 	if s.Cred != nil {
 		p.Cred = &proc.Cred{UID: s.Cred.UID, GID: s.Cred.GID, Groups: s.Cred.Groups}

@@ -3,10 +3,14 @@ package logs
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -269,6 +273,50 @@ func TestHugeLine(t *testing.T) {
 				t.Errorf("%d bytes in the log, want %d", len(got), len(huge)+14)
 			}
 		})
+	}
+}
+
+// 100 MB of binary output without a newline: every byte is kept, and none of them
+// for long in memory.
+func TestHundredMegabytesInOneLine(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.log")
+	s, c := one(t, startPump(t, nil), Options{Path: path, MaxSize: 50 << 20, Keep: 4})
+	block := make([]byte, 1<<20)
+	for i := range block {
+		if block[i] = byte(i); block[i] == '\n' {
+			block[i] = 0
+		}
+	}
+	sent, heap := sha256.New(), uint64(0)
+	for i := range 100 {
+		block[0] = byte(100 + i)
+		sent.Write(block)
+		c.write(string(block))
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		heap = max(heap, m.HeapInuse)
+	}
+	endRun(t, s)
+	sent.Write([]byte{'\n'}) // the end of the run ends the line
+	kept := sha256.New()
+	for k := 10; k >= 0; k-- {
+		name := path
+		if k > 0 {
+			name = rotated(path, k)
+		}
+		f, err := os.Open(name)
+		if os.IsNotExist(err) {
+			continue
+		}
+		check(t, err)
+		_, err = io.Copy(kept, f)
+		check(t, errors.Join(err, f.Close()))
+	}
+	if !bytes.Equal(sent.Sum(nil), kept.Sum(nil)) || s.Stats().DroppedBytes != 0 {
+		t.Errorf("what is in the files is not what was written: %+v", s.Stats())
+	}
+	if heap > 64<<20 {
+		t.Errorf("%d MiB of memory for it", heap>>20)
 	}
 }
 

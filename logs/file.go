@@ -2,11 +2,8 @@ package logs
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"math"
-	"os"
-	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -200,36 +197,6 @@ func (s *Stream) openFile(create bool) error {
 		f.torn = err == nil && n == 1 && last[0] != '\n'
 	}
 	return nil
-}
-
-func openLog(path string, create bool) (fd int, st unix.Stat_t, err error) {
-	// O_NONBLOCK: a FIFO at the path must not stop us before it is refused.
-	flags := unix.O_RDWR | unix.O_APPEND | unix.O_NOFOLLOW | unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_NOCTTY
-	if create {
-		flags |= unix.O_CREAT
-	}
-	fd, err = unix.Open(path, flags, 0o640)
-	if err == unix.ENOENT && create {
-		if err = os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
-			return -1, st, err
-		}
-		fd, err = unix.Open(path, flags, 0o640)
-	}
-	if err != nil {
-		return -1, st, fmt.Errorf("open %s: %w", path, err)
-	}
-	if err = unix.Fstat(fd, &st); err == nil {
-		switch {
-		case st.Mode&unix.S_IFMT != unix.S_IFREG:
-			err = errors.New("not a regular file: move it away")
-		case st.Nlink > 1:
-			err = errors.New("has more than one name (hard link): move it away")
-		}
-	}
-	if err != nil {
-		return -1, st, errors.Join(fmt.Errorf("open %s: %w", path, err), unix.Close(fd))
-	}
-	return fd, st, nil
 }
 
 func (f *file) close() {

@@ -159,18 +159,27 @@ func (p *Pump) nextRetry() time.Time {
 // degrade notes what is wrong, for Stats.
 func (s *Stream) degrade(err error) {
 	t := s.trouble.Load()
+	since := time.Now()
 	switch {
-	case t == nil:
-		s.trouble.Store(&trouble{why: err.Error(), since: time.Now()})
-	case t.why != err.Error():
-		s.trouble.Store(&trouble{why: err.Error(), since: t.since})
+	case t != nil && t.why == err.Error():
+		return
+	case t != nil:
+		since = t.since
+	}
+	s.inTrouble(&trouble{why: err.Error(), since: since})
+}
+
+func (s *Stream) inTrouble(t *trouble) {
+	s.trouble.Store(t)
+	if s.p.Trouble != nil {
+		s.p.Trouble()
 	}
 }
 
 // recovered ends that note when nothing is wrong any more.
 func (s *Stream) recovered() {
 	if s.trouble.Load() != nil && s.file.gap.why == "" && s.gap.why == "" && s.file.stay.IsZero() {
-		s.trouble.Store(nil)
+		s.inTrouble(nil)
 	}
 }
 

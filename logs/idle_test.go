@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -140,21 +141,26 @@ func TestOneFloodDoesNotDelayOthers(t *testing.T) {
 	}
 	path := filepath.Join(dir, "quiet.log")
 	s, c := one(t, p, Options{Path: path})
-	var worst time.Duration
-	n := 0
-	for ; !ended(floods[0]); n++ {
+	var late []time.Duration
+	began := time.Now()
+	for n := 0; !ended(floods[0]); n++ {
 		line, begin := fmt.Sprintf("tick %d\n", n), time.Now()
 		c.write(line)
 		eventually(t, "the line is in its file", func() bool { return strings.HasSuffix(contents(t, path), line) })
-		worst = max(worst, time.Since(begin))
+		late = append(late, time.Since(begin))
 	}
+	rate := 4 * 2000 * (64 << 10) / 1e6 / time.Since(began).Seconds()
 	for _, f := range floods {
 		f.wait()
 	}
 	endRun(t, s)
-	t.Logf("%d lines beside four floods, the latest after %v", n, worst)
-	if worst > 5*time.Second { // generous: the machine may be busy with other things
-		t.Errorf("a line came after %v", worst)
+	slices.Sort(late)
+	usual, worst := late[len(late)*9/10], late[len(late)-1]
+	t.Logf("%d lines beside four floods of %.0f MB/s together, nine of ten within %v, the latest after %v", len(late), rate, usual, worst)
+	// The machine may be busy with other things: the promise of 200 ms is held
+	// against the usual line, a generous bound against the worst.
+	if usual > 200*time.Millisecond || worst > 5*time.Second {
+		t.Errorf("nine of ten lines came within %v, one after %v", usual, worst)
 	}
 }
 

@@ -63,6 +63,10 @@ type Pump struct {
 
 	hasStdout bool
 
+	// Trouble, if not nil, is called from Run whenever Stats.Degraded of a stream
+	// has changed. It must not wait. Set it before Run.
+	Trouble func()
+
 	mu      sync.Mutex
 	streams map[int]*Stream // by descriptor
 	calls   []func()        // to be run by Run, in order

@@ -53,7 +53,7 @@ type segment struct {
 // openForRead opens a regular file and nothing else, not through a symbolic
 // link either: names in a log directory may have been made by others.
 func openForRead(path string) (*os.File, identity, error) {
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	fd, _, err := openIn(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, false)
 	if err != nil {
 		return nil, identity{}, &fs.PathError{Op: "open", Path: path, Err: err}
 	}

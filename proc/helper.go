@@ -22,15 +22,19 @@ type settings struct {
 	Umask  *uint32 `json:"umask,omitempty"`
 	NoFile *uint64 `json:"nofile,omitempty"`
 	Nice   *int    `json:"nice,omitempty"`
+
+	NoNewPrivs bool `json:"no_new_privs,omitempty"`
 }
 
 // NeedsHelper says whether the process is started through the exec helper.
-func (s *Spec) NeedsHelper() bool { return s.Umask != nil || s.NoFile != nil || s.Nice != nil }
+func (s *Spec) NeedsHelper() bool {
+	return s.Umask != nil || s.NoFile != nil || s.Nice != nil || s.NoNewPrivs
+}
 
 // helperArgv is exec-helper SETTINGS PATH ARGV…; the environment is already the
 // program's own.
 func (s *Spec) helperArgv() []string {
-	set, _ := json.Marshal(settings{s.Dir, s.Cred, s.Umask, s.NoFile, s.Nice}) // plain values: cannot fail
+	set, _ := json.Marshal(settings{s.Dir, s.Cred, s.Umask, s.NoFile, s.Nice, s.NoNewPrivs}) // plain values: cannot fail
 	return append([]string{filepath.Base(os.Args[0]), helperWord, string(set), s.Path}, s.Argv...)
 }
 
@@ -67,7 +71,7 @@ func HelperMain() {
 }
 
 // become changes only the calling thread where the kernel keeps a setting per
-// thread (nice, credentials), and it is that thread which executes.
+// thread (nice, credentials, no_new_privs), and it is that thread which executes.
 func become(set, path string, argv []string) error {
 	runtime.LockOSThread()
 	var s settings
@@ -90,6 +94,11 @@ func become(set, path string, argv []string) error {
 	if s.Cred != nil {
 		if err := s.Cred.take(); err != nil {
 			return err
+		}
+	}
+	if s.NoNewPrivs {
+		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+			return fmt.Errorf("set no_new_privs: %w", err)
 		}
 	}
 	if s.Dir != "" {

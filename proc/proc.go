@@ -45,11 +45,14 @@ type Spec struct {
 	OOM    *OOM // nil = the process inherits the caller's oom_score_adj
 
 	// Go's fork cannot set these: the process is started through the exec
-	// helper when one of them is not nil, which costs about a millisecond. Extra
+	// helper when one of them is set, which costs about a millisecond. Extra
 	// cannot be used then.
 	Umask  *uint32
 	NoFile *uint64 // soft RLIMIT_NOFILE, cut to the hard limit
 	Nice   *int    // -20..19
+	// NoNewPrivs keeps the process and all that it starts from gaining privileges
+	// by exec, for ever: set-user-ID bits and file capabilities have no effect.
+	NoNewPrivs bool
 }
 
 // Cred is who a process runs as; the three are set exactly, nothing is added.

@@ -1,8 +1,10 @@
 package runner
 
 import (
+	"errors"
 	"sync"
 	"syscall"
+	"time"
 
 	"qsuper/config"
 	"qsuper/keeper"
@@ -21,12 +23,19 @@ type accounts struct {
 	mu    sync.Mutex
 	stamp userStamp
 	known map[string]account
+	stale map[string]account // of the stamp before
 }
 
-// userStamp changes when the user database does.
-type userStamp [2]int64
+// userStamp changes when the user database does, and now and then: users of a
+// directory (LDAP, …) change without a file of this host changing.
+type userStamp [3]int64
 
-func stampOfUsers() userStamp { return userStamp{modified("/etc/passwd"), modified("/etc/group")} }
+// userTime is how long an answer serves at most.
+const userTime = 10 * time.Minute
+
+func stampOfUsers() userStamp {
+	return userStamp{modified("/etc/passwd"), modified("/etc/group"), time.Now().UnixNano() / int64(userTime)}
+}
 
 func modified(path string) int64 {
 	var st syscall.Stat_t
@@ -40,12 +49,15 @@ func (a *accounts) lookup(name string, stamp userStamp) (account, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.known == nil || stamp != a.stamp {
-		a.known, a.stamp = map[string]account{}, stamp
+		a.known, a.stale, a.stamp = map[string]account{}, a.known, stamp
 	}
 	if acc, ok := a.known[name]; ok {
 		return acc, nil
 	}
 	who, err := config.LookupIdentity(name)
+	if acc, was := a.stale[name]; was && errors.Is(err, config.ErrDirectory) {
+		return acc, nil // an outage of the directory removes nobody
+	}
 	if err != nil {
 		return account{}, err
 	}

@@ -174,6 +174,8 @@ func (c *consumer) handle(m any, now time.Time) {
 		c.glanced(m, now)
 	case keeper.Exited:
 		c.with(m.Slot, func(u *unit) { c.exited(u, m, now) })
+	case keeper.LogTrouble:
+		c.with(m.Slot, func(u *unit) { c.output(u, m.Log, now) })
 	case keeper.SlotInfo:
 		c.adopt(m, now)
 	case observed:

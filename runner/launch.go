@@ -24,7 +24,10 @@ type launcher struct {
 }
 
 func newLauncher(cfg *config.Config) *launcher {
-	return &launcher{stateDir: cfg.Daemon.StateDir, logDir: cfg.Daemon.LogDir, base: baseEnv(cfg)}
+	// The keeper follows no link in the path of a log. With a link that must not be
+	// followed it says so in each slot's status; CheckHost has refused it before.
+	logDir, _ := config.WithoutLinks(cfg.Daemon.LogDir)
+	return &launcher{stateDir: cfg.Daemon.StateDir, logDir: logDir, base: baseEnv(cfg)}
 }
 
 // baseEnv is the daemon's environment without what is its own business: its
@@ -116,7 +119,7 @@ func (l *launcher) spec(c *config.Consumer, n int, old *blueprint) (keeper.Spec,
 	}
 	s := keeper.Spec{
 		Path: b.program, Argv: launch.Argv, Env: b.env, Own: []string{"QSUPER_SLOT=" + strconv.Itoa(n)}, Dir: launch.Dir, Cred: b.who.cred,
-		Umask: c.Umask, NoFile: c.Limits.NoFile, Nice: c.Limits.Nice,
+		Umask: c.Umask, NoFile: c.Limits.NoFile, Nice: c.Limits.Nice, NoNew: c.Limits.NoNewPrivs,
 		Lock: filepath.Join(l.stateDir, "locks", fileName(c.Name, n)),
 		Log:  l.log(c, n), Stop: l.stop(c, launch.Dir, b.path),
 	}

@@ -24,6 +24,7 @@ func (c *consumer) adopt(m keeper.SlotInfo, now time.Time) {
 	if m.Adopted {
 		c.retake(u, m)
 	}
+	c.output(u, m.Log, now)
 	c.note(u)
 	c.replan = true
 	if e := m.Exit; e != nil { // it ended while no engine was there to see it

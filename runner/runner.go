@@ -170,6 +170,8 @@ func (r *Runner) Handle(m any) {
 		r.route(m.Slot, m)
 	case keeper.StartFailed:
 		r.route(m.Slot, m)
+	case keeper.LogTrouble:
+		r.route(m.Slot, m)
 	case keeper.Stopping:
 		r.route(m.Slot, m)
 	case keeper.Frozen:

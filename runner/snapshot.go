@@ -23,6 +23,8 @@ type Snapshot struct {
 	Exits    uint64
 	Crashes  uint64
 	Gates    []plan.Gate // nil unless asked for
+	Unkept   int         // slots whose output cannot be written now
+	Output   Output      // of that one of them which has been so for longest
 }
 
 // SlotSnapshot is one slot of a Snapshot.
@@ -33,6 +35,7 @@ type SlotSnapshot struct {
 	Exits    []slot.ExitRecord // newest last
 	RSS      int64             // bytes; 0 = not measured
 	CPU      float64           // percent of one processor; see Detail.Usage
+	Output   Output
 }
 
 // Detail says how much of a snapshot is wanted.
@@ -97,6 +100,9 @@ func (c *consumer) snapshot(t target, d Detail) Snapshot {
 		Summary: plan.Summarize(c.prog, c.result, c.views, now), Exits: c.exits, Crashes: c.crashes,
 	}
 	s.Result.Decisions = nil
+	if n, u := c.troubled(); n > 0 {
+		s.Unkept, s.Output = n, u.output
+	}
 	if d.Gates {
 		s.Gates = plan.Gates(c.prog, c.observed, c.memory, now)
 		s.Gates = append(s.Gates, c.rateGate())
@@ -109,7 +115,7 @@ func (c *consumer) snapshot(t target, d Detail) Snapshot {
 		if !t.means(u.n) {
 			continue
 		}
-		ss := SlotSnapshot{Slot: u.n, State: u.state, Decision: c.result.Decisions[i], RSS: u.usage.rss, CPU: u.usage.share * 100}
+		ss := SlotSnapshot{Slot: u.n, State: u.state, Decision: c.result.Decisions[i], RSS: u.usage.rss, CPU: u.usage.share * 100, Output: u.output}
 		if d.Gates {
 			ss.Exits = append(ss.Exits, u.exits...)
 		}

@@ -27,6 +27,7 @@ type unit struct {
 	spec    *keeper.Spec      // of the last start; nil: look again
 	plan    *blueprint        // that spec rests on
 	usage   usage
+	output  Output
 }
 
 // usage is the latest look at the processes of a slot.

@@ -44,6 +44,8 @@ const (
 	Changed     Code = "changed"
 	Started     Code = "started"
 	Exit        Code = "exit"
+	LogTrouble  Code = "log_trouble"
+	LogKept     Code = "log_kept"
 )
 
 // CodeInfo is a reason code and what it means.
@@ -85,6 +87,8 @@ var Codes = []CodeInfo{
 	{Changed, "its configuration changed"},
 	{Started, "started"},
 	{Exit, "exited"},
+	{LogTrouble, "its output cannot be written"},
+	{LogKept, "its output is written again"},
 }
 
 // Sentence returns the sentence of a code, or the code itself if it is not in

@@ -71,6 +71,9 @@ func consumerStatus(s runner.Snapshot) control.ConsumerStatus {
 	if q := s.Config.Queue; q != nil {
 		c.Queue = queueStatus(q, s.Observed.Queue)
 	}
+	if c.Output = outputState(s.Output); c.Output != nil {
+		c.Output.Slots = s.Unkept
+	}
 	for _, u := range s.Slots {
 		c.Slots = append(c.Slots, slotStatus(u))
 	}
@@ -107,7 +110,7 @@ func slotStatus(u runner.SlotSnapshot) control.SlotStatus {
 	s := control.SlotStatus{
 		Slot: u.Slot, Phase: u.State.Phase.String(), PID: u.State.PID, Since: u.State.Since, Run: u.State.Run,
 		Failures: u.State.Failures, Code: string(u.State.Reason.Code), Adopted: u.State.Adopted,
-		RSSBytes: u.RSS, CPUPercent: u.CPU,
+		RSSBytes: u.RSS, CPUPercent: u.CPU, Output: outputState(u.Output), DroppedBytes: u.Output.Lost,
 	}
 	if u.State.Phase == slot.Running {
 		s.Code = string(slot.OK)
@@ -122,6 +125,13 @@ func slotStatus(u runner.SlotSnapshot) control.SlotStatus {
 		s.LastExit = &e
 	}
 	return s
+}
+
+func outputState(o runner.Output) *control.OutputState {
+	if o.Trouble == "" {
+		return nil
+	}
+	return &control.OutputState{Error: o.Trouble, Since: o.Since}
 }
 
 func exitStatus(e slot.ExitRecord) control.ExitStatus {
@@ -154,9 +164,13 @@ func (d *daemon) Explain(name string) (control.Explain, error) {
 		if u.State.Phase == slot.Running {
 			reason = u.Decision.Reason
 		}
+		text := reason.String()
+		if u.Output.Trouble != "" {
+			text += "; its output cannot be written: " + u.Output.Trouble
+		}
 		x.Slots = append(x.Slots, control.SlotExplain{
 			Slot: u.Slot, Phase: u.State.Phase.String(), Want: u.Decision.Want.String(),
-			Code: string(reason.Code), Reason: reason.String(), Gates: slotGates(u.State),
+			Code: string(reason.Code), Reason: text, Gates: slotGates(u.State),
 		})
 		for i := len(u.Exits) - 1; i >= 0; i-- {
 			x.Exits = append(x.Exits, control.SlotExit{Slot: u.Slot, ExitStatus: exitStatus(u.Exits[i])})

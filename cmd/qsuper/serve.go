@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"strconv"
 	"sync"
 	"time"
 
@@ -101,7 +102,7 @@ func runEngine(ctx context.Context, o engineOptions) error {
 	}
 	d.runner = e.runner
 	e.server = control.NewServer(d, control.Options{
-		Path: cfg.Daemon.Socket.Path, Mode: fs.FileMode(cfg.Daemon.Socket.Mode), Group: cfg.Daemon.Socket.Group, Log: e.log,
+		Path: cfg.Daemon.Socket.Path, Mode: fs.FileMode(cfg.Daemon.Socket.Mode), Group: socketGroup(cfg.Daemon.Socket.Group), Log: e.log,
 	})
 	e.saveInForce(o.stateDir, cfg)
 	if e.watchdog, err = watchdogEvery(os.Getenv, hello.PID, os.Getpid()); err != nil {
@@ -295,6 +296,19 @@ func loadChecked(path string) (*config.Config, error) {
 		return nil, &config.Error{Problems: problems}
 	}
 	return cfg, nil
+}
+
+// socketGroup is the number of the socket's group, which may be one that only
+// the host's directory knows.
+func socketGroup(name string) string {
+	if name == "" {
+		return ""
+	}
+	gid, err := config.GroupID(name)
+	if err != nil {
+		return name // the server says what is wrong with it
+	}
+	return strconv.Itoa(gid)
 }
 
 // newLogger writes the daemon's own log.

@@ -150,3 +150,26 @@ func TestExplainGolden(t *testing.T) {
 		}
 	}
 }
+
+// TestStatusTellsOfLostOutput: one line for each kind of trouble, whoever has it.
+func TestStatusTellsOfLostOutput(t *testing.T) {
+	d := scenario("fifty", noon)
+	for i := range 5 {
+		d.status.Consumers[i].Output = &control.OutputState{
+			Error: fmt.Sprintf("write /var/log/qsuper/consumer-%02d.0.log: no space left on device", i),
+			Since: noon.Add(-time.Duration(60+i) * time.Second), Slots: 1,
+		}
+	}
+	d.status.Consumers[9].Output = &control.OutputState{Error: "open /x: \x1b[2Jbad", Since: noon.Add(-time.Second), Slots: 1}
+	c := serve(t, d)
+	out, text, _ := paper(200)
+	_ = runStatus(context.Background(), c, statusOptions{}, out, atNoon)
+	for _, want := range []string{
+		"✗ output of consumer-00, consumer-01, consumer-02 and 2 more cannot be written for 1m4s: write /var/log/qsuper/consumer-04.0.log: no space left on device\n",
+		`✗ output of consumer-09 cannot be written for 1s: open /x: \x1b[2Jbad` + "\n",
+	} {
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+}

@@ -26,6 +26,8 @@ func (v statusView) print(st control.Status) {
 	v.screen = v.to(&page)
 	v.daemon(st)
 	v.connections(st.Connections)
+	v.outputs(st.Consumers)
+	v.printf("\n")
 	v.consumers(st)
 	if v.verbose {
 		v.slots(st.Consumers)
@@ -94,7 +96,35 @@ func (v statusView) connections(all []control.ConnectionStatus) {
 		}
 		v.alert(st, text)
 	}
-	v.printf("\n")
+}
+
+// outputs tells of output that is being lost. On a full disk that is everybody's:
+// consumers with the same trouble share a line.
+func (v statusView) outputs(all []control.ConsumerStatus) {
+	var errs []string
+	names, first := map[string][]string{}, map[string]*control.OutputState{}
+	for _, c := range all {
+		if c.Output == nil {
+			continue
+		}
+		// The path in front differs for each slot, the kernel's word behind it does not.
+		why := c.Output.Error[strings.LastIndex(c.Output.Error, ": ")+1:]
+		if names[why] == nil {
+			errs = append(errs, why)
+		}
+		if f := first[why]; f == nil || c.Output.Since.Before(f.Since) {
+			first[why] = c.Output
+		}
+		names[why] = append(names[why], oneLine(c.Name))
+	}
+	for _, why := range errs {
+		who, rest := names[why], ""
+		if len(who) > 3 {
+			who, rest = who[:3], fmt.Sprintf(" and %d more", len(who)-3)
+		}
+		v.alert(red, fmt.Sprintf("%s output of %s%s cannot be written for %s: %s", v.sign("✗", "x"),
+			strings.Join(who, ", "), rest, ago(v.now, first[why].Since), oneLine(first[why].Error)))
+	}
 }
 
 func (v statusView) consumers(st control.Status) {
@@ -180,6 +210,9 @@ func (v statusView) slots(all []control.ConsumerStatus) {
 			}
 			if s.Adopted {
 				r.notes = append(r.notes, "adopted: started by an earlier daemon")
+			}
+			if o := s.Output; o != nil {
+				r.notes = append(r.notes, "output cannot be written for "+ago(v.now, o.Since)+": "+oneLine(o.Error))
 			}
 			if s.Reason != "" && s.Phase != "running" {
 				r.notes = append(r.notes, oneLine(s.Reason))

@@ -35,7 +35,8 @@ func newStopCmd(a *app) *cobra.Command {
 		Short: "Stop consumers gracefully; without names everything, then the daemon",
 		Long: "Each instance is asked to finish its message and is killed only when its grace has passed.\n" +
 			"Consumers that were stopped by name stay down, also over a restart of the daemon, until\n" +
-			"they are started. Returns when it is true, and says how each instance ended." +
+			"they are started. Returns when it is true, and says how each instance ended. To stop the\n" +
+			"daemon itself is for root and the daemon's own user; the socket's group may stop '*'." +
 			exitHelp(exitDone, exitFailed, exitNoDaemon, exitKilled),
 		Args:              args(0, -1),
 		ValidArgsFunction: a.completeNames,

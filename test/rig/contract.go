@@ -29,6 +29,7 @@ type ConsumerStatus struct {
 	Wanted  int    `json:"wanted"`
 	Running int    `json:"running"`
 	Reason  string `json:"reason"`
+	Exits   uint64 `json:"exits"`
 	Crashes int    `json:"crashes"`
 	Queue   *struct {
 		State    string `json:"state"`

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -110,7 +111,14 @@ func (d *Daemon) Path(name string) string { return filepath.Join(d.Dir, name) }
 // Start starts `qsuper run` and waits until it answers.
 func (d *Daemon) Start() {
 	d.T.Helper()
-	d.Launch()
+	d.StartWith()
+}
+
+// StartWith is Start through another program: words are what stands in front of
+// the binary.
+func (d *Daemon) StartWith(words ...string) {
+	d.T.Helper()
+	d.launch(words)
 	Eventually(d.T, Patience, "the daemon answers", func() bool {
 		if d.Over() {
 			d.T.Fatalf("qsuper run ended with %v", d.Cmd.ProcessState)
@@ -121,13 +129,16 @@ func (d *Daemon) Start() {
 }
 
 // Launch starts `qsuper run` and waits for nothing.
-func (d *Daemon) Launch() {
+func (d *Daemon) Launch() { d.launch(nil) }
+
+func (d *Daemon) launch(words []string) {
 	d.T.Helper()
 	var err error
 	if d.stderr, err = os.OpenFile(d.Path("daemon.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600); err != nil {
 		d.T.Fatal(err)
 	}
-	d.Cmd = exec.Command(Binary, "run", "-c", d.Path("qsuper.yaml"))
+	words = slices.Concat(words, []string{Binary, "run", "-c", d.Path("qsuper.yaml")})
+	d.Cmd = exec.Command(words[0], words[1:]...)
 	d.Cmd.Stdout, d.Cmd.Stderr = d.stderr, d.stderr
 	d.Cmd.Env = append(os.Environ(), "RIG_DIR="+d.Dir) // marks whatever it starts, helpers and probes included
 	// What the terminal sends to the test must not reach the daemon: the test
