@@ -23,7 +23,8 @@ type accounts struct {
 	mu    sync.Mutex
 	stamp userStamp
 	known map[string]account
-	stale map[string]account // of the stamp before
+	last  map[string]account // the latest answer for each name, whatever its age
+	find  func(name string) (*config.Identity, error)
 }
 
 // userStamp changes when the user database does, and now and then: users of a
@@ -48,17 +49,21 @@ func modified(path string) int64 {
 func (a *accounts) lookup(name string, stamp userStamp) (account, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.last == nil {
+		a.last = map[string]account{}
+	}
 	if a.known == nil || stamp != a.stamp {
-		a.known, a.stale, a.stamp = map[string]account{}, a.known, stamp
+		a.known, a.stamp = map[string]account{}, stamp
 	}
 	if acc, ok := a.known[name]; ok {
 		return acc, nil
 	}
-	who, err := config.LookupIdentity(name)
-	if acc, was := a.stale[name]; was && errors.Is(err, config.ErrDirectory) {
+	who, err := a.find(name)
+	if acc, was := a.last[name]; was && errors.Is(err, config.ErrDirectory) {
 		return acc, nil // an outage of the directory removes nobody
 	}
 	if err != nil {
+		delete(a.last, name)
 		return account{}, err
 	}
 	acc := account{Identity: who, env: map[string]string{"HOME": who.Home, "USER": who.Name, "LOGNAME": who.Name, "SHELL": who.Shell}}
@@ -68,6 +73,6 @@ func (a *accounts) lookup(name string, stamp userStamp) (account, error) {
 			acc.cred.Groups = append(acc.cred.Groups, uint32(g))
 		}
 	}
-	a.known[name] = acc
+	a.known[name], a.last[name] = acc, acc
 	return acc, nil
 }

@@ -27,7 +27,7 @@ func newLauncher(cfg *config.Config) *launcher {
 	// The keeper follows no link in the path of a log. With a link that must not be
 	// followed it says so in each slot's status; CheckHost has refused it before.
 	logDir, _ := config.WithoutLinks(cfg.Daemon.LogDir)
-	return &launcher{stateDir: cfg.Daemon.StateDir, logDir: logDir, base: baseEnv(cfg)}
+	return &launcher{stateDir: cfg.Daemon.StateDir, logDir: logDir, base: baseEnv(cfg), users: accounts{find: config.LookupIdentity}}
 }
 
 // baseEnv is the daemon's environment without what is its own business: its

@@ -56,3 +56,14 @@ func TestEscape(t *testing.T) {
 		t.Errorf("oneLine = %q", got)
 	}
 }
+
+func TestPrinted(t *testing.T) {
+	for text, want := range map[string][2]string{
+		"plain\ttext":                         {"plain\ttext", "plain\ttext"},
+		"\x1b[1;31mred\x1b[0m \x1b[2Jcleared": {`red \x1b[2Jcleared`, "\x1b[1;31mred\x1b[0m \\x1b[2Jcleared\x1b[0m"},
+	} {
+		if got := [2]string{printed(text, false), printed(text, true)}; got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}

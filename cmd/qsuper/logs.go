@@ -26,7 +26,7 @@ type logsOptions struct {
 func (o *logsOptions) addFlags(f *pflag.FlagSet) {
 	f.BoolVarP(&o.follow, "follow", "f", false, "go on with each new line")
 	f.IntVarP(&o.lines, "lines", "n", 100, "how many `lines` of each instance to begin with")
-	f.BoolVar(&o.raw, "raw", false, "pass control characters on to the terminal")
+	f.BoolVar(&o.raw, "raw", false, "pass all control characters on to the terminal, not only colours")
 }
 
 func newLogsCmd(a *app) *cobra.Command {
@@ -82,7 +82,7 @@ func (o logsOptions) printer(ctx context.Context, c *control.Client, out *screen
 	return func(l control.LogLine) {
 		text := l.Text
 		if out.live && !o.raw {
-			text = escape(text, "\t")
+			text = printed(text, out.colour)
 		}
 		if marked {
 			who := fmt.Sprintf("%s/%d", l.Consumer, l.Slot)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -132,6 +133,33 @@ func escape(text, keep string) string {
 			fmt.Fprintf(&b, `\u%04x`, r)
 		}
 		i += n
+	}
+	return b.String()
+}
+
+// sgr is a colour or a font (ECMA-48, SGR): the one sequence of consumers that
+// reaches a terminal. It can move, answer and overwrite nothing.
+var sgr = regexp.MustCompile("\x1b\\[[0-9;:]*m")
+
+// printed is escape for what consumers print: tabs stay, colours too on a screen
+// that has them, up to the end of the line.
+func printed(text string, colour bool) string {
+	places := sgr.FindAllStringIndex(text, -1)
+	if places == nil {
+		return escape(text, "\t")
+	}
+	var b strings.Builder
+	at := 0
+	for _, p := range places {
+		b.WriteString(escape(text[at:p[0]], "\t"))
+		if colour {
+			b.WriteString(text[p[0]:p[1]])
+		}
+		at = p[1]
+	}
+	b.WriteString(escape(text[at:], "\t"))
+	if colour {
+		b.WriteString("\x1b[0m")
 	}
 	return b.String()
 }

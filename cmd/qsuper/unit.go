@@ -44,6 +44,7 @@ type unitOptions struct {
 
 // unit is what the template shows; all words are quoted already.
 type unit struct {
+	Files                          uint64 // open files
 	Binary, Config, Socket, User   string
 	Stop, Grace, Longest           string // Longest is the consumer with that grace
 	Env                            []string
@@ -144,7 +145,7 @@ func loadAs(file, name string) (*config.Config, error) {
 }
 
 func unitFor(cfg *config.Config, file string, o unitOptions) (unit, error) {
-	u := unit{User: o.user, Env: cfg.EnvUsed, Subgroup: o.systemd >= subgroupVersion, Runnable: "0750"}
+	u := unit{User: o.user, Env: cfg.EnvUsed, Subgroup: o.systemd >= subgroupVersion, Runnable: "0750", Files: max(65536, cfg.Descriptors())}
 	var bad error
 	word := func(s string) string {
 		quoted, err := unitWord(s)
