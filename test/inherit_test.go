@@ -31,10 +31,10 @@ consumers:
 			// A daemon with an open descriptor of its parent, and signals that are ignored, as
 			// by nohup. TSTP, TTIN and TTOU would stay so: a consumer is in a session of its
 			// own without a terminal, which is where these come from.
-			d.startWith("/bin/sh", "-c", `trap "" HUP INT QUIT USR1 USR2 PIPE CHLD; exec 7</etc/hostname; exec "$0" "$@"`, binary)
+			d.StartWith("/bin/sh", "-c", `trap "" HUP INT QUIT USR1 USR2 PIPE CHLD; exec 7</etc/hostname; exec "$0" "$@"`)
 			pid := 0
 			eventually(t, patience, "it runs", func() bool {
-				c := d.consumer("one")
+				c := d.Consumer("one")
 				if len(c.Slots) == 1 {
 					pid = c.Slots[0].PID
 				}
@@ -48,12 +48,12 @@ consumers:
 			}
 			for _, fd := range fds {
 				target, _ := os.Readlink(fmt.Sprintf("/proc/%d/fd/%s", pid, fd.Name()))
-				if len(fd.Name()) > 1 && target != d.path("state/locks/one.0") || fd.Name() > "2" && len(fd.Name()) == 1 {
+				if len(fd.Name()) > 1 && target != d.Path("state/locks/one.0") || fd.Name() > "2" && len(fd.Name()) == 1 {
 					t.Errorf("descriptor %s is %s", fd.Name(), target)
 				}
 			}
 			whoItIs(t, pid)
-			d.stopAll()
+			d.StopAll()
 		})
 	}
 }
