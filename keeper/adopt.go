@@ -99,12 +99,17 @@ func (s *slot) adopt(was pidfile.Run, p *proc.Process) *run {
 	s.run = r
 	s.k.live++
 	s.k.pids[p.PID] = struct{}{}
-	if path := FIFOPath(s.k.opt.StateDir, s.name); unix.Access(path, unix.F_OK) == nil {
+	s.holdOpen()
+	return r
+}
+
+// holdOpen keeps a pipe from losing what is in it while nobody reads it.
+func (s *slot) holdOpen() {
+	if path := FIFOPath(s.k.opt.StateDir, s.name); s.hold == 0 && unix.Access(path, unix.F_OK) == nil {
 		if fd, err := openFIFO(path); err == nil {
 			s.hold = fd
 		}
 	}
-	return r
 }
 
 // adopted tells the keeper what only the engine knows of a process that an

@@ -238,11 +238,11 @@ func message(t frameType, body []byte) (any, error) {
 		return decoded[Terminate](body)
 	case frameReload:
 		return decoded[Reload](body)
+	case frameUpgrading:
+		return decoded[Upgrading](body)
 	}
 	return nil, fmt.Errorf("%w: type %d", errFrame, t)
 }
-
-func decoded[T any](body []byte) (any, error) { return decode[T](body) }
 
 // Start asks for a process. It fails only when the request cannot be sent: the
 // memo or the frame is too long, or the keeper is gone.

@@ -26,6 +26,7 @@ const (
 	frameTerminating frameType = 9
 	frameAgain       frameType = 10
 	frameAdopt       frameType = 11
+	frameUpgrade     frameType = 20
 
 	frameSlot        frameType = 65
 	frameListEnd     frameType = 66
@@ -35,6 +36,7 @@ const (
 	frameExited      frameType = 70
 	frameTerminate   frameType = 71
 	frameReload      frameType = 72
+	frameUpgrading   frameType = 80
 )
 
 const frameHead = 4 + 1 // length, type
@@ -113,6 +115,8 @@ func nextFrame(buf []byte) (t frameType, body, rest []byte, ok bool, err error) 
 	}
 	return frameType(buf[4]), buf[frameHead : 4+n], buf[4+n:], true, nil
 }
+
+func decoded[T any](body []byte) (any, error) { return decode[T](body) }
 
 // decode reads a body.
 func decode[T any](body []byte) (T, error) {

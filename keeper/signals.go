@@ -15,6 +15,7 @@ type signals struct {
 	wg      sync.WaitGroup
 	handler sigaction // of SIGCHLD, as the runtime set it
 	deaf    bool
+	through chan struct{} // closed when the barrier has come, see hush
 }
 
 // sigaction is the kernel's struct, which is only taken out and put back. All
@@ -33,6 +34,10 @@ func (s *signals) start(k *keeper) {
 		for {
 			select {
 			case sig := <-s.ch:
+				if sig == barrier {
+					close(s.through)
+					return
+				}
 				k.poll.post(func() { k.signal(sig) })
 			case <-s.end:
 				return
