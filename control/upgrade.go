@@ -20,6 +20,7 @@ type Upgrade struct {
 // UpgradeReply answers POST /v1/upgrade.
 type UpgradeReply struct {
 	Binary    string `json:"binary"`
+	Home      string `json:"home"`               // what the next start of the daemon will execute, unless whoever starts it has been changed
 	From      string `json:"from"`               // version that runs
 	To        string `json:"to"`                 // version that takes over
 	EnginePID int    `json:"engine_pid"`         // of the engine that has answered: it ends, and the next one has another

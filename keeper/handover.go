@@ -36,6 +36,7 @@ type handover struct {
 	StateDir  string          `json:"state_dir"`
 	Carry     json.RawMessage `json:"carry,omitempty"` // Options.Carry
 	Argv      []string        `json:"argv"`            // the daemon's command line
+	Home      string          `json:"home"`            // Options.Binary
 	Binary    string          `json:"binary"`          // what takes over
 	Engines   int             `json:"engines"`
 	Since     time.Time       `json:"since"`
@@ -133,8 +134,8 @@ func (h *Heir) StateDir() string { return h.state.StateDir }
 // Argv is the command line that the daemon will have.
 func (h *Heir) Argv() []string { return h.state.Argv }
 
-// Binary is the path of the program that takes over.
-func (h *Heir) Binary() string { return h.state.Binary }
+// Home is Options.Binary of the keeper before: where the daemon was started from.
+func (h *Heir) Home() string { return h.state.Home }
 
 // verdict is what a trial prints on stdout when all is well: an exit status of 0
 // alone could come from any program.

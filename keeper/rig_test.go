@@ -47,6 +47,9 @@ func TestMain(m *testing.M) {
 	case "keeper":
 		playKeeper()
 	case "engine":
+		if len(os.Args) > 1 {
+			playTrial()
+		}
 		playEngine()
 	case "consumer":
 		playConsumer(os.Args[1:])
@@ -73,7 +76,8 @@ func playKeeper() {
 		EngineArgv: []string{"/proc/self/exe"},
 		EngineEnv:  []string{raceEnv, roleEnv + "=engine", dirEnv + "=" + os.Getenv(dirEnv)},
 		StateDir:   os.Getenv(dirEnv), NoCgroups: os.Getenv(bareEnv) != "",
-		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Log:    slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Binary: "/proc/self/exe", Trial: []string{"qsuper", "trial"}, Heir: inherited(),
 	})
 	var held *pidfile.Held
 	switch {

@@ -26,7 +26,7 @@ func (o *Options) own() (*pidfile.Lock, error) {
 // belong to it survive the exec that is next.
 func (k *keeper) describe(through bool) *handover {
 	h := &handover{
-		Version: handoverVersion, StateDir: k.opt.StateDir, Carry: k.opt.Carry, Argv: os.Args, Binary: k.opt.Binary,
+		Version: handoverVersion, StateDir: k.opt.StateDir, Carry: k.opt.Carry, Argv: os.Args, Home: k.opt.Binary,
 		Engines: k.engine.count, Since: k.since, ID: k.id, Strangers: k.strangers, Slots: make([]heldSlot, 0, len(k.slots)),
 	}
 	for _, s := range k.slots {

@@ -40,6 +40,7 @@ type UpgradeRequest struct {
 // stops nothing: the next one is the new program's.
 type Upgrading struct {
 	Path    string `json:"path"`
+	Home    string `json:"home"`             // what a later start of the daemon will execute
 	Version string `json:"version"`          // of the program, as it says itself
 	Err     string `json:"err,omitempty"`    // why it cannot take over; nothing has changed
 	Config  bool   `json:"config,omitempty"` // the file is wrong
@@ -70,7 +71,7 @@ func (k *keeper) tryUpgrade(r UpgradeRequest) error {
 		r.Path = k.opt.Binary
 	}
 	refuse := func(why string) error {
-		k.engine.send(frameUpgrading, Upgrading{Path: r.Path, Err: why})
+		k.engine.send(frameUpgrading, Upgrading{Path: r.Path, Home: k.opt.Binary, Err: why})
 		return nil
 	}
 	switch {
@@ -171,6 +172,7 @@ func (x *trialExit) ready(uint32) {
 	u.trial.Close()
 	u.trial, u.by = nil, never
 	answer := u.judge(exit)
+	answer.Home = k.opt.Binary
 	u.closeFiles()
 	switch {
 	case answer.Err != "":

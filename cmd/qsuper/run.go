@@ -69,7 +69,7 @@ func newKeeper(heir *keeper.Heir, o runOptions) (keeper.Options, error) {
 	opt := keeper.Options{EnginePath: "/proc/self/exe", Out: os.Stdout, Trial: []string{"qsuper", trialWord}, Heir: heir}
 	c := carried{Once: o.once}
 	if heir != nil && json.Unmarshal(heir.Carry(), &c) == nil && heir.StateDir() != "" {
-		opt.StateDir, opt.Binary = heir.StateDir(), heir.Binary()
+		opt.StateDir, opt.Binary = heir.StateDir(), heir.Home()
 	} else {
 		cfg, err := loadDaemon(o.config)
 		if err != nil {

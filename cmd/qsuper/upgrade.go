@@ -69,6 +69,9 @@ func runUpgrade(ctx context.Context, c *control.Client, binary string, out *scre
 		return printJSON(out, upgradeReport{r, st.Daemon.KeeperPID, st.Daemon.EnginePID})
 	}
 	out.printf("upgraded the daemon %s from %s to %s: pid %d, %s\n", oneLine(st.Daemon.Name), oneLine(r.From), oneLine(r.To), st.Daemon.KeeperPID, oneLine(r.Binary))
+	if r.Home != "" && r.Home != r.Binary {
+		out.printf("%s the next start of the daemon executes %s again: put the new binary there\n", out.paint(yellow, "note:"), oneLine(r.Home))
+	}
 	return nil
 }
 

@@ -93,6 +93,6 @@ func (d *daemon) Upgrade(ctx context.Context, u control.Upgrade) (control.Upgrad
 		}
 	}
 	return control.UpgradeReply{
-		Binary: m.Path, From: version(), To: m.Version, EnginePID: os.Getpid(), Refused: m.Err, BadFile: m.Config,
+		Binary: m.Path, Home: m.Home, From: version(), To: m.Version, EnginePID: os.Getpid(), Refused: m.Err, BadFile: m.Config,
 	}, nil
 }
