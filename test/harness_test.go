@@ -65,6 +65,7 @@ func eventually(t *testing.T, within time.Duration, what string, cond func() boo
 type daemon struct {
 	t      *testing.T
 	dir    string
+	binary string        // what the daemon is started from
 	cmd    *exec.Cmd     // the keeper
 	stderr *os.File      // the daemon's own log
 	ended  chan struct{} // closed when the keeper has ended
@@ -89,7 +90,7 @@ func newDaemon(t *testing.T, file string) *daemon {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &daemon{t: t, dir: dir}
+	d := &daemon{t: t, dir: dir, binary: binary}
 	t.Cleanup(d.cleanup)
 	d.write(file)
 	return d
@@ -119,7 +120,7 @@ func (d *daemon) start() {
 	if d.stderr, err = os.OpenFile(d.path("daemon.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600); err != nil {
 		d.t.Fatal(err)
 	}
-	d.cmd = exec.Command(binary, "run", "-c", d.path("qsuper.yaml"))
+	d.cmd = exec.Command(d.binary, "run", "-c", d.path("qsuper.yaml"))
 	d.cmd.Stdout, d.cmd.Stderr = d.stderr, d.stderr
 	// What the terminal sends to the test must not reach the daemon: the test
 	// itself stops it.
