@@ -44,6 +44,7 @@ type handover struct {
 	Strangers bool            `json:"strangers,omitempty"`
 	Terminate int             `json:"terminate,omitempty"` // so many TERM came on the way
 	Reload    bool            `json:"reload,omitempty"`    // a HUP came
+	Escort    *proc.Kept      `json:"escort,omitempty"`    // see escort.go
 	Slots     []heldSlot      `json:"slots"`
 }
 

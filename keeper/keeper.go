@@ -123,6 +123,7 @@ func Run(ctx context.Context, opt Options) (code int, err error) {
 	}
 	stopCtx := context.AfterFunc(ctx, func() { k.poll.post(func() { k.signal(syscall.SIGTERM) }) })
 	k.sigs.start(k)
+	k.listen()
 	if !k.strangers {
 		k.sweepLater(strangerTime)
 	}

@@ -43,6 +43,7 @@ const patience = 60 * time.Second
 
 func TestMain(m *testing.M) {
 	proc.HelperMain()
+	EscortMain()
 	switch os.Getenv(roleEnv) {
 	case "keeper":
 		playKeeper()
@@ -241,6 +242,12 @@ func (r *rig) dial() *link {
 // connect is dial, greeting and list.
 func (r *rig) connect() (*link, map[string]SlotInfo) {
 	r.t.Helper()
+	l := r.greet()
+	return l, l.list()
+}
+
+func (r *rig) greet() *link {
+	r.t.Helper()
 	l := r.dial()
 	var err error
 	if l.Client, l.hello, err = Connect(l.raw); err != nil {
@@ -251,7 +258,7 @@ func (r *rig) connect() (*link, map[string]SlotInfo) {
 		l.ctl.Close()
 		l.gone <- err
 	}()
-	return l, l.list()
+	return l
 }
 
 func (l *link) list() map[string]SlotInfo {

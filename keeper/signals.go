@@ -15,7 +15,7 @@ type signals struct {
 	wg      sync.WaitGroup
 	handler sigaction // of SIGCHLD, as the runtime set it
 	deaf    bool
-	through chan struct{} // closed when the barrier has come, see hush
+	through chan struct{} // told when the barrier has come, see keeper.heard
 }
 
 // sigaction is the kernel's struct, which is only taken out and put back. All
@@ -23,7 +23,7 @@ type signals struct {
 type sigaction [8]uint64
 
 func newSignals() *signals {
-	return &signals{ch: make(chan os.Signal, 8), end: make(chan struct{})}
+	return &signals{ch: make(chan os.Signal, 8), end: make(chan struct{}), through: make(chan struct{}, 1)}
 }
 
 func (s *signals) start(k *keeper) {
@@ -35,8 +35,8 @@ func (s *signals) start(k *keeper) {
 			select {
 			case sig := <-s.ch:
 				if sig == barrier {
-					close(s.through)
-					return
+					s.through <- struct{}{}
+					continue
 				}
 				k.poll.post(func() { k.signal(sig) })
 			case <-s.end:

@@ -58,6 +58,7 @@ type upgrade struct {
 	leaving bool          // the trial was good: as soon as the engine has left
 	terms   int           // TERM and INT while leaving
 	reload  bool          // HUP while leaving
+	escort  *proc.Process // of this keeper, which has just taken over; nil: none
 }
 
 // tryUpgrade begins a trial.
@@ -77,7 +78,7 @@ func (k *keeper) tryUpgrade(r UpgradeRequest) error {
 	switch {
 	case k.terminating || k.quit:
 		return refuse("everything is being stopped")
-	case u.trial != nil || u.leaving:
+	case u.trial != nil || u.leaving || u.escort != nil:
 		return refuse("another upgrade is under way")
 	case len(k.opt.Trial) == 0 || !filepath.IsAbs(r.Path):
 		return refuse(fmt.Sprintf("%q is not the absolute path of a program", r.Path))
@@ -144,6 +145,8 @@ func (u *upgrade) closeFiles() {
 // expire is called when the trial, or the engine, has taken too long.
 func (u *upgrade) expire(k *keeper) {
 	switch {
+	case u.escort != nil:
+		_ = u.escort.SignalGroup(sigkill)
 	case u.trial != nil:
 		u.late = true
 		_ = u.trial.SignalGroup(sigkill) // gone already is as good
@@ -257,9 +260,17 @@ func (k *keeper) become(lock keptLock) error {
 			r.finish() // the pump has ended: all output is taken
 		}
 	}
-	k.sigs.hush(k)
+	guard, err := k.escort()
+	if err != nil {
+		k.log.Info("upgrade: no escort; a TERM within the next milliseconds would end the daemon", "reason", err)
+	}
+	k.heard()
 	h := k.describe(true)
-	h.Terminate, h.Reload, h.Binary = k.upgrade.terms, k.upgrade.reload, k.upgrade.path
+	h.Binary, h.Terminate, h.Reload = k.upgrade.path, k.upgrade.terms, k.upgrade.reload
+	if guard != nil {
+		kept := guard.Keep(false)
+		h.Escort = &kept
+	}
 	held, err := lock.Keep()
 	if err != nil {
 		return err

@@ -320,6 +320,32 @@ func TestTerminateDuringAnUpgrade(t *testing.T) {
 	}
 }
 
+// A TERM at any moment of the change is obeyed, and never ends the keeper as it
+// would a program that has no handler yet.
+func TestTerminateWhileTheNextKeeperBegins(t *testing.T) {
+	exe, _ := os.Executable()
+	for i := range 40 {
+		r := newRig(t)
+		l, _ := r.connect()
+		st := l.start(slot0, 1, r.consumer(slot0, "on-term", "0s", "4"))
+		r.says(slot0, "ready")
+		if u := l.upgradeTo(exe); u.Err != "" {
+			t.Fatal(u.Err)
+		}
+		l.ctl.Close()
+		for end := time.Now().Add(time.Duration(i) * 700 * time.Microsecond); time.Now().Before(end); {
+		}
+		r.signal(syscall.SIGTERM)
+		if l = r.greet(); !l.hello.Terminating {
+			get[Terminate](l)
+		}
+		l.kill() // the keeper goes on by itself
+		if c := r.code(); c != 0 || alive(st.PID) {
+			t.Fatalf("after %d steps: code %d", i, c)
+		}
+	}
+}
+
 // What cannot be understood is no reason to lose anything: it is as if the keeper
 // had died.
 func TestASpoiltUpgradeAdopts(t *testing.T) {
