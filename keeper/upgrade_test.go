@@ -88,7 +88,7 @@ func TestConsumersDoNotNoticeAnUpgrade(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	l, _ := r.connect()
-	const script = `trap stop=1 TERM; for s in HUP INT QUIT USR1 USR2 CONT ALRM PIPE WINCH; do trap "echo signal $s" $s; done
+	const script = `trap stop=1 TERM; for s in HUP INT QUIT USR1 USR2 ALRM PIPE WINCH; do trap "echo signal $s" $s; done
 		i=0; while test -z "$stop"; do i=$((i+1)); printf 'line '; printf "$i."; echo; test $((i % 50)) = 0 && sleep 0.01; done; echo end; exit 7`
 	began := map[string]Started{}
 	for i, prefix := range []string{"none", "time", "json"} {
@@ -376,5 +376,40 @@ func TestHandoverOfAnotherVersion(t *testing.T) {
 	}
 	if h, err := decodeHandover([]byte(`{"version":1,"later":true,"slots":[{"name":"a/0"}]}`)); err != nil || len(h.Slots) != 1 {
 		t.Errorf("%+v, %v", h, err)
+	}
+}
+
+// A program that passed its trial and is gone when it is to be executed: the old
+// one goes on in its place.
+func TestUpgradeToWhatHasVanished(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	l, _ := r.connect()
+	st := l.start(slot0, 1, r.spec(slot0, "trap 'exit 7' TERM; echo ready; while :; do sleep 0.01; done"))
+	r.says(slot0, "ready")
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(r.dir, "vanishes")
+	if err := os.WriteFile(path, []byte("#!/bin/sh\nexec "+exe+" \"$@\"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if u := l.upgradeTo(path); u.Err != "" {
+		t.Fatal(u.Err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	l, slots := r.leave(l)
+	if s := slots[slot0]; s.PID != st.PID || s.Adopted || l.hello.Engines != 2 {
+		t.Errorf("%+v, %+v", l.hello, s)
+	}
+	if !strings.Contains(r.stderr(), "the old one goes on") {
+		t.Error("nothing is said of it")
+	}
+	l.ask(l.Stop(StopRequest{Slot: slot0, Run: 1, Stop: Stop{Signal: 15, Grace: time.Minute}}))
+	if e := get[Exited](l); e.Code != 7 {
+		t.Errorf("%+v", e)
 	}
 }

@@ -12,10 +12,10 @@ import (
 )
 
 // talking is a fleet that prints numbered lines without an end, and says when a
-// signal comes.
+// signal comes; CONT follows every stop.
 const talking = `consumers:
   talk:
-    command: [/bin/sh, -c, 'trap stop=1 TERM; for s in HUP INT QUIT USR1 USR2 CONT; do trap "echo signal" $s; done; i=0;
+    command: [/bin/sh, -c, 'trap stop=1 TERM; for s in HUP INT QUIT USR1 USR2; do trap "echo signal" $s; done; i=0;
       while test -z "$stop"; do i=$((i+1)); printf "line "; echo "$i."; test $((i %% 20)) = 0 && sleep 0.02; done; echo end']
     instances: %d
     spawn: always
