@@ -38,7 +38,10 @@ func (k *keeper) describe(through bool) *handover {
 func (s *slot) describe(through bool) heldSlot {
 	h := heldSlot{Name: s.name, Spec: s.spec, Memo: s.memo, Exit: s.exit, Hold: s.hold > 0, Group: s.group != nil}
 	if s.stream != nil {
-		h.FIFO, h.Log, h.Output = s.fifo, s.log, s.stream.Begun()
+		h.FIFO, h.Log = s.fifo, s.log
+		if through { // the pump has ended; in a trial it goes on
+			h.Output = s.stream.Begun()
+		}
 	}
 	if s.run != nil && s.run.p != nil {
 		h.Run = s.run.describe(through)
