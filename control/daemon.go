@@ -31,6 +31,10 @@ type Daemon interface {
 	// Reload reads the file again. A refused file is a reply with Problems, not
 	// an error.
 	Reload(ctx context.Context) (ReloadReply, error)
+	// Upgrade tries another binary and returns when it is about to take over, or
+	// has been refused, which is a reply with Refused. The engine ends after the
+	// answer has been written, and another one answers soon.
+	Upgrade(ctx context.Context, u Upgrade) (UpgradeReply, error)
 	// Events emits the last n transitions, oldest first, then with follow each
 	// new one until ctx is done. It returns the error of emit unchanged. emit
 	// may take seconds when the reader is slow: call it without holding a lock,

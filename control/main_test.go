@@ -71,6 +71,7 @@ type fakeDaemon struct {
 	do       func(context.Context, Command) (CommandReply, error)
 	shutdown func(context.Context, Shutdown) (CommandReply, error)
 	reload   func(context.Context) (ReloadReply, error)
+	upgrade  func(context.Context, Upgrade) (UpgradeReply, error)
 	events   func(context.Context, int, bool, []string, func(Event) error) error
 	logs     func(context.Context, int, bool, []string, func(LogLine) error) error
 }
@@ -108,6 +109,13 @@ func (f *fakeDaemon) Reload(ctx context.Context) (ReloadReply, error) {
 		return ReloadReply{}, nil
 	}
 	return f.reload(ctx)
+}
+
+func (f *fakeDaemon) Upgrade(ctx context.Context, u Upgrade) (UpgradeReply, error) {
+	if f.upgrade == nil {
+		return UpgradeReply{Binary: u.Binary}, nil
+	}
+	return f.upgrade(ctx, u)
 }
 
 func (f *fakeDaemon) Events(ctx context.Context, n int, follow bool, names []string, emit func(Event) error) error {

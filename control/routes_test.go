@@ -33,7 +33,8 @@ func TestEveryRouteHasAClientMethod(t *testing.T) {
 	_, e5 := c.Reload(ctx)
 	e6 := c.Events(ctx, 1, false, nil, func(Event) error { return nil })
 	e7 := c.Logs(ctx, 1, false, nil, func(LogLine) error { return nil })
-	if err := errors.Join(e1, e2, e3, e4, e5, e6, e7); err != nil {
+	_, e8 := c.Upgrade(ctx, Upgrade{Binary: "/usr/bin/qsuper"})
+	if err := errors.Join(e1, e2, e3, e4, e5, e6, e7, e8); err != nil {
 		t.Fatal(err)
 	}
 	for _, route := range Routes {

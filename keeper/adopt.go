@@ -105,13 +105,13 @@ func (s *slot) adopt(was pidfile.Run, p *proc.Process) *run {
 	s.run = r
 	s.k.live++
 	s.k.pids[p.PID] = struct{}{}
-	s.holdPipe()
+	s.holdOpen()
 	return r
 }
 
-// holdPipe opens the slot's pipe, if there is one.
-func (s *slot) holdPipe() {
-	if path := FIFOPath(s.k.opt.StateDir, s.name); unix.Access(path, unix.F_OK) == nil {
+// holdOpen keeps a pipe from losing what is in it while nobody reads it.
+func (s *slot) holdOpen() {
+	if path := FIFOPath(s.k.opt.StateDir, s.name); s.hold == 0 && unix.Access(path, unix.F_OK) == nil {
 		if fd, err := openFIFO(path); err == nil {
 			s.hold = fd
 		}
@@ -122,7 +122,7 @@ func (s *slot) holdPipe() {
 // there: it is in the pipe as long as an engine without a keeper holds that.
 func (k *keeper) lastWords(name string) {
 	s := &slot{k: k, name: name}
-	s.holdPipe()
+	s.holdOpen()
 	if n, err := unix.IoctlGetInt(s.hold, unix.TIOCINQ); s.hold == 0 || err != nil || n == 0 {
 		s.letGo()
 		return

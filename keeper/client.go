@@ -233,6 +233,8 @@ func message(t frameType, body []byte) (any, error) {
 		return decoded[Reload](body)
 	case frameLogTrouble:
 		return decoded[LogTrouble](body)
+	case frameUpgrading:
+		return decoded[Upgrading](body)
 	}
 	return nil, fmt.Errorf("%w: type %d", errFrame, t)
 }

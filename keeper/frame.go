@@ -27,6 +27,7 @@ const (
 	frameAgain       frameType = 10
 	frameAdopt       frameType = 11
 	frameFreeze      frameType = 12
+	frameUpgrade     frameType = 20
 
 	frameSlot        frameType = 65
 	frameListEnd     frameType = 66
@@ -38,6 +39,7 @@ const (
 	frameReload      frameType = 72
 	frameFrozen      frameType = 73
 	frameLogTrouble  frameType = 74
+	frameUpgrading   frameType = 80
 )
 
 const frameHead = 4 + 1 // length, type
@@ -118,6 +120,8 @@ func nextFrame(buf []byte) (t frameType, body, rest []byte, ok bool, err error) 
 	return frameType(buf[4]), buf[frameHead : 4+n], buf[4+n:], true, nil
 }
 
+func decoded[T any](body []byte) (any, error) { return decode[T](body) }
+
 // decode reads a body.
 func decode[T any](body []byte) (T, error) {
 	var v T
@@ -126,5 +130,3 @@ func decode[T any](body []byte) (T, error) {
 	}
 	return v, nil
 }
-
-func decoded[T any](body []byte) (any, error) { return decode[T](body) }

@@ -19,17 +19,6 @@ import (
 	"qsuper/proc"
 )
 
-// Options say what to keep.
-type Options struct {
-	EnginePath string   // executable of the engine; "" = EngineArgv[0]
-	EngineArgv []string // its arguments, Argv[0] included
-	EngineEnv  []string // its environment; nil = the keeper's own
-	StateDir   string   // absolute; created if need be
-	Log        *slog.Logger
-	NoCgroups  bool     // hold processes together by their sessions, though cgroups may be there
-	Out        *os.File // where consumers' output goes that is logged to stdout; nil = nowhere
-}
-
 const (
 	// answerTime is how long the engine has to answer Terminate before the keeper
 	// stops everything by itself, and how long it has to quit once nothing runs.
@@ -93,6 +82,7 @@ type keeper struct {
 	code        int
 	closing     bool // the engine is to go now
 	closeBy     time.Duration
+	upgrade     upgrade
 }
 
 // Run keeps until everything has been stopped or the engine asks to quit, and
@@ -107,7 +97,7 @@ func Run(ctx context.Context, opt Options) (code int, err error) {
 	if opt.EngineEnv == nil {
 		opt.EngineEnv = os.Environ()
 	}
-	owner, err := pidfile.Acquire(opt.StateDir)
+	owner, err := opt.own()
 	if err != nil {
 		return 1, err
 	}
@@ -134,13 +124,21 @@ func Run(ctx context.Context, opt Options) (code int, err error) {
 	}
 	stopCtx := context.AfterFunc(ctx, func() { k.poll.post(func() { k.signal(syscall.SIGTERM) }) })
 	k.sigs.start(k)
+	k.listen()
 	if !k.strangers {
 		k.sweepLater(strangerTime)
 	}
 
 	k.engine.start()
+	k.settle()
 	err = k.loop()
 
+	if err == nil && k.upgrade.leaving {
+		k.pump.Leave()
+		stopHelp()
+		help.Wait()
+		return 1, k.become(owner)
+	}
 	stopCtx()
 	k.sigs.stop()
 	stopHelp()
@@ -157,7 +155,7 @@ func open(opt Options) (*keeper, error) {
 		opt: opt, log: opt.Log, slots: map[string]*slot{}, pids: map[int]struct{}{},
 		null: -1, oom: proc.OpenOOM(), since: time.Now(),
 		id: strconv.FormatInt(int64(proc.Boottime()), 36), sigs: newSignals(), strangers: os.Getpid() == 1,
-		sweepAt: never, answerBy: never, closeBy: never,
+		sweepAt: never, answerBy: never, closeBy: never, upgrade: upgrade{by: never, out: -1, err: -1},
 	}
 	k.engine = engine{k: k, conn: -1, startAt: never}
 	// What the keeper itself inherited by accident stops here. An older kernel
@@ -187,7 +185,7 @@ func open(opt Options) (*keeper, error) {
 	}
 	k.watchLogs()
 	k.openTree()
-	k.takeOverFrom(left)
+	k.inherit(left)
 	return k, nil
 }
 
@@ -197,6 +195,9 @@ func (k *keeper) noSpawner(err error) {
 }
 
 func (k *keeper) close() {
+	if k.upgrade.trial != nil {
+		k.discard(k.upgrade.trial)
+	}
 	k.poll.close()
 	unix.Close(k.null)
 	k.oom.Close()
@@ -212,7 +213,7 @@ func (k *keeper) close() {
 // loop is the keeper's only thread of control.
 func (k *keeper) loop() error {
 	more := false
-	for !k.closing || k.engine.p != nil {
+	for (!k.closing || k.engine.p != nil) && !k.upgrade.due(k) {
 		timeout := -1
 		switch {
 		case more || len(k.reaped) > 0 || proc.Boottime() < k.awake:
@@ -269,6 +270,9 @@ func (t *timer) ready(uint32) {
 	if due(&k.closeBy) && k.engine.p != nil {
 		_ = k.engine.p.SignalGroup(syscall.SIGKILL) // gone already is as good
 	}
+	if due(&k.upgrade.by) {
+		k.upgrade.expire(k)
+	}
 	for _, s := range k.slots {
 		if s.run != nil {
 			s.run.expire(now)
@@ -314,6 +318,10 @@ func (k *keeper) sweepLater(wait time.Duration) {
 
 // signal is a signal to the keeper itself.
 func (k *keeper) signal(sig os.Signal) {
+	if k.upgrade.leaving {
+		k.upgrade.hear(sig)
+		return
+	}
 	switch sig {
 	case syscall.SIGTERM, syscall.SIGINT:
 		k.terminate()
@@ -379,7 +387,7 @@ func (k *keeper) stopAll() {
 
 // engineGone is called when the engine has been reaped.
 func (k *keeper) engineGone(pid int, exit proc.Exit) {
-	if k.closing {
+	if k.closing || k.upgrade.leaving {
 		return
 	}
 	if !k.quit {

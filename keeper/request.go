@@ -37,6 +37,8 @@ func (k *keeper) request(t frameType, body []byte) error {
 		return with(body, k.setLog)
 	case frameQuit:
 		return with(body, k.quitAfter)
+	case frameUpgrade:
+		return with(body, k.tryUpgrade)
 	case frameList:
 		k.list()
 		return nil

@@ -43,10 +43,14 @@ const patience = 60 * time.Second
 
 func TestMain(m *testing.M) {
 	proc.HelperMain()
+	EscortMain()
 	switch os.Getenv(roleEnv) {
 	case "keeper":
 		playKeeper()
 	case "engine":
+		if len(os.Args) > 1 {
+			playTrial()
+		}
 		playEngine()
 	case "consumer":
 		playConsumer(os.Args[1:])
@@ -73,7 +77,8 @@ func playKeeper() {
 		EngineArgv: []string{"/proc/self/exe"},
 		EngineEnv:  []string{raceEnv, roleEnv + "=engine", dirEnv + "=" + os.Getenv(dirEnv)},
 		StateDir:   os.Getenv(dirEnv), NoCgroups: os.Getenv(bareEnv) != "",
-		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Log:    slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Binary: "/proc/self/exe", Trial: []string{"qsuper", "trial"}, Heir: inherited(),
 	})
 	var held *pidfile.Held
 	switch {
@@ -237,6 +242,12 @@ func (r *rig) dial() *link {
 // connect is dial, greeting and list.
 func (r *rig) connect() (*link, map[string]SlotInfo) {
 	r.t.Helper()
+	l := r.greet()
+	return l, l.list()
+}
+
+func (r *rig) greet() *link {
+	r.t.Helper()
 	l := r.dial()
 	var err error
 	if l.Client, l.hello, err = Connect(l.raw); err != nil {
@@ -247,7 +258,7 @@ func (r *rig) connect() (*link, map[string]SlotInfo) {
 		l.ctl.Close()
 		l.gone <- err
 	}()
-	return l, l.list()
+	return l
 }
 
 func (l *link) list() map[string]SlotInfo {

@@ -15,6 +15,7 @@ type signals struct {
 	wg      sync.WaitGroup
 	handler sigaction // of SIGCHLD, as the runtime set it
 	deaf    bool
+	through chan struct{} // told when the barrier has come, see keeper.heard
 }
 
 // sigaction is the kernel's struct, which is only taken out and put back. All
@@ -22,7 +23,7 @@ type signals struct {
 type sigaction [8]uint64
 
 func newSignals() *signals {
-	return &signals{ch: make(chan os.Signal, 8), end: make(chan struct{})}
+	return &signals{ch: make(chan os.Signal, 8), end: make(chan struct{}), through: make(chan struct{}, 1)}
 }
 
 func (s *signals) start(k *keeper) {
@@ -33,6 +34,10 @@ func (s *signals) start(k *keeper) {
 		for {
 			select {
 			case sig := <-s.ch:
+				if sig == barrier {
+					s.through <- struct{}{}
+					continue
+				}
 				k.poll.post(func() { k.signal(sig) })
 			case <-s.end:
 				return

@@ -84,6 +84,8 @@ type Pump struct {
 	gzip   compressor
 	gather func(uintptr) bool // collect, bound once
 
+	leaving atomic.Bool // see Leave
+
 	passes atomic.Uint64 // of the loop; tests look whether it stands still
 }
 
@@ -249,9 +251,16 @@ func (p *Pump) runCalls() {
 func (p *Pump) Attach(fd int, o Options) (*Stream, error) {
 	s := &Stream{p: p, fd: fd, o: o}
 	s.file.fd = -1
+	return p.attach(s, func() {})
+}
+
+// attach begins to capture; known says what is known of the stream's state.
+func (p *Pump) attach(s *Stream, known func()) (*Stream, error) {
+	fd, o := s.fd, s.o
 	if err := s.prepare(); err != nil {
 		return nil, errors.Join(fmt.Errorf("capture output of %s/%d: %w", o.Consumer, o.Slot, err), unix.Close(fd))
 	}
+	known()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	err := os.ErrClosed

@@ -250,7 +250,7 @@ func (s *Stream) release() {
 		s.resume(nil)
 	}
 	s.file.close()
-	if s.hold != nil {
+	if s.hold != nil && !s.p.leaving.Load() {
 		s.p.stdout.put(s, append(s.hold, '\n'))
 		s.hold = nil
 	}

@@ -51,6 +51,7 @@ func TestUsageErrors(t *testing.T) {
 		"explain":                       "needs 1 argument",
 		"explain a b":                   `takes no "b"`,
 		"reload now":                    `takes no "now"`,
+		"upgrade now":                   `takes no "now"`,
 		"scale orders":                  "orders=4",
 		"scale orders=many":             "orders=4",
 		"scale orders=-1":               "orders=4",

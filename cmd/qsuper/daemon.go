@@ -32,6 +32,7 @@ type daemon struct {
 	reloading sync.Mutex // one reload at a time
 	onReload  func(*config.Config)
 	stopAll   func(now bool) <-chan runner.Reply // and ends the daemon
+	upgrades  *upgrader
 }
 
 func (d *daemon) Status(q control.StatusQuery) (control.Status, error) {
@@ -272,6 +273,9 @@ func replyOf(r runner.Reply) control.CommandReply {
 
 // Shutdown stops everything; the daemon ends whether or not anybody waits.
 func (d *daemon) Shutdown(ctx context.Context, s control.Shutdown) (control.CommandReply, error) {
+	if err := d.upgrades.gone(); err != nil {
+		return control.CommandReply{}, err
+	}
 	replies := d.stopAll(s.Now)
 	if s.NoWait {
 		return control.CommandReply{Outcomes: []control.Outcome{}}, nil

@@ -52,6 +52,7 @@ func scenario(name string, now time.Time) *fakeDaemon {
 	d.shutdown = func(ctx context.Context, c control.Shutdown) (control.CommandReply, error) {
 		return d.drain(ctx, control.Command{Verb: control.VerbStop, By: c.By, Wait: !c.NoWait}, 4*time.Second)
 	}
+	d.upgrade = d.upgradeTo
 	d.events = []control.Event{
 		{Seq: 1, At: now.Add(-time.Minute), Code: "started", Reason: "the daemon started"},
 		{Seq: 2, At: now.Add(-time.Minute), Consumer: "orders", Slot: ptr(0), Run: 17, PID: 4242, From: "spawning", To: "running", Code: "ok", Reason: "ready 12 >= 1"},
@@ -64,6 +65,27 @@ func scenario(name string, now time.Time) *fakeDaemon {
 		{Consumer: "mails", Slot: 0, Text: "PHP Fatal error: Uncaught Exception"},
 	}
 	return d
+}
+
+// upgradeTo lets every binary take over but /bad and /old-file.
+func (f *fakeDaemon) upgradeTo(u control.Upgrade) control.UpgradeReply {
+	r := control.UpgradeReply{Binary: u.Binary, Home: "/usr/bin/qsuper", From: "v1.0.0"}
+	if u.Binary == "" {
+		r.Binary = r.Home
+	}
+	switch u.Binary {
+	case "/bad":
+		r.Refused = "execute /bad: permission denied"
+		return r
+	case "/old-file":
+		r.Refused, r.BadFile = "qsuper.yaml:3: unknown key", true
+		return r
+	}
+	f.set(func(st *control.Status) {
+		r.EnginePID = st.Daemon.EnginePID
+		st.Daemon.EnginePID, st.Daemon.Version = 900, "v2.0.0"
+	})
+	return r
 }
 
 // drain stops what the command names: all but the last instance at once, that

@@ -10,10 +10,12 @@ import (
 	"os"
 	_ "time/tzdata" // `timezone` must work on hosts without zone files
 
+	"qsuper/keeper"
 	"qsuper/proc"
 )
 
 func main() {
 	proc.HelperMain() // returns at once unless this is the start of a consumer
+	keeper.EscortMain()
 	os.Exit(newApp(os.Stdout, os.Stderr, os.Getenv).execute(context.Background(), os.Args[1:]))
 }

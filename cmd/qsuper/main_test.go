@@ -58,6 +58,7 @@ type fakeDaemon struct {
 	do       func(context.Context, control.Command) (control.CommandReply, error)
 	shutdown func(context.Context, control.Shutdown) (control.CommandReply, error)
 	reload   control.ReloadReply
+	upgrade  func(control.Upgrade) control.UpgradeReply
 	events   []control.Event
 	logs     []control.LogLine
 	cuts     int    // so many streams break before they end; guarded by mu
@@ -158,6 +159,13 @@ func (f *fakeDaemon) Shutdown(ctx context.Context, s control.Shutdown) (control.
 }
 
 func (f *fakeDaemon) Reload(context.Context) (control.ReloadReply, error) { return f.reload, nil }
+
+func (f *fakeDaemon) Upgrade(_ context.Context, u control.Upgrade) (control.UpgradeReply, error) {
+	if f.upgrade == nil {
+		return control.UpgradeReply{}, nil
+	}
+	return f.upgrade(u), nil
+}
 
 func (f *fakeDaemon) Events(ctx context.Context, n int, follow bool, _ []string, emit func(control.Event) error) error {
 	return emitAll(ctx, f, n, follow, f.events, emit)

@@ -50,12 +50,14 @@ func (a *app) commands() []*cobra.Command {
 		newLogsCmd(a),
 		newEventsCmd(a),
 		newReloadCmd(a),
+		newUpgradeCmd(a),
 		newCheckCmd(a),
 		newUnitCmd(a),
 		newDemoCmd(a),
 		newVersionCmd(a),
 		newCompletionCmd(a),
 		newEngineCmd(a),
+		newUpgradeTrialCmd(),
 		newDemoConsumerCmd(a),
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -43,30 +44,13 @@ type runOptions struct {
 
 // runRun checks the file, takes the state directory and becomes the keeper.
 func runRun(ctx context.Context, o runOptions) error {
-	path, err := config.Find(o.config)
-	if err != nil {
-		return &exitError{code: exitConfig, err: err}
-	}
-	if path, err = filepath.Abs(path); err != nil {
-		return err
-	}
-	cfg, err := loadChecked(path)
+	opt, err := newKeeper(keeper.TakeOver(), o)
 	if err != nil {
 		return err
 	}
-	for _, w := range cfg.Warnings {
-		fmt.Fprintln(os.Stderr, "qsuper: warning:", w)
-	}
-	dir := cfg.Daemon.StateDir
-	engine := []string{"qsuper", "engine", "--config", path, "--state-dir", dir}
-	if o.once {
-		engine = append(engine, "--once")
-	}
-	log := newLogger(os.Stderr, cfg.Daemon.Log)
-	cfg = nil
 	debug.SetGCPercent(gcPercent)
 	debug.FreeOSMemory() // the keeper stays small: the file is the engine's business
-	code, err := keeper.Run(ctx, keeper.Options{EnginePath: "/proc/self/exe", EngineArgv: engine, StateDir: dir, Log: log, Out: os.Stdout})
+	code, err := keeper.Run(ctx, opt)
 	if held, ok := errors.AsType[*pidfile.Held](err); ok {
 		return &exitError{code: exitHeld, err: held, hint: "\"qsuper status\" shows what it runs"}
 	}
@@ -77,4 +61,48 @@ func runRun(ctx context.Context, o runOptions) error {
 		return exit(code)
 	}
 	return nil
+}
+
+// newKeeper says what the keeper is to be. One that takes over from another binary
+// is what that was: it must not end because of a file that is wrong by now.
+func newKeeper(heir *keeper.Heir, o runOptions) (keeper.Options, error) {
+	opt := keeper.Options{EnginePath: "/proc/self/exe", Out: os.Stdout, Trial: []string{"qsuper", trialWord}, Heir: heir}
+	c := carried{Once: o.once}
+	if heir != nil && json.Unmarshal(heir.Carry(), &c) == nil && heir.StateDir() != "" {
+		opt.StateDir, opt.Binary = heir.StateDir(), heir.Home()
+	} else {
+		cfg, err := loadDaemon(o.config)
+		if err != nil {
+			return opt, err
+		}
+		c.Config, c.Log, opt.StateDir = cfg.Path, cfg.Daemon.Log, cfg.Daemon.StateDir
+		opt.Binary = ownBinary(os.Args[0])
+	}
+	opt.Log = newLogger(os.Stderr, c.Log)
+	opt.EngineArgv = []string{"qsuper", "engine", "--config", c.Config, "--state-dir", opt.StateDir}
+	if c.Once {
+		opt.EngineArgv = append(opt.EngineArgv, "--once")
+	}
+	var err error
+	opt.Carry, err = json.Marshal(c)
+	return opt, err
+}
+
+// loadDaemon finds and checks the file. The path is absolute from then on.
+func loadDaemon(named string) (*config.Config, error) {
+	path, err := config.Find(named)
+	if err != nil {
+		return nil, &exitError{code: exitConfig, err: err}
+	}
+	if path, err = filepath.Abs(path); err != nil {
+		return nil, err
+	}
+	cfg, err := loadChecked(path)
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range cfg.Warnings {
+		fmt.Fprintln(os.Stderr, "qsuper: warning:", w)
+	}
+	return cfg, nil
 }

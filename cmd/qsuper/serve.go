@@ -63,6 +63,7 @@ type engine struct {
 
 	watchdog time.Duration // how often the service manager wants to hear from us; 0: never
 	answers  func() error  // asks every owner; returns when all have answered
+	upgrades *upgrader
 }
 
 // runEngine runs until everything has been stopped, or until the keeper is
@@ -101,6 +102,8 @@ func runEngine(ctx context.Context, o engineOptions) error {
 		return err
 	}
 	d.runner = e.runner
+	e.upgrades = newUpgrader(client.Upgrade, e.runner.Stopping, e.notify)
+	d.upgrades = e.upgrades
 	e.server = control.NewServer(d, control.Options{
 		Path: cfg.Daemon.Socket.Path, Mode: fs.FileMode(cfg.Daemon.Socket.Mode), Group: socketGroup(cfg.Daemon.Socket.Group), Log: e.log,
 	})
@@ -129,7 +132,7 @@ func (e *engine) run(ctx context.Context) error {
 	var linked, parts sync.WaitGroup
 	errs := make(chan error, 4)
 	linked.Go(func() {
-		err := e.client.Run(link, e.runner.Handle)
+		err := e.client.Run(link, e.handle)
 		if errors.Is(err, keeper.ErrGone) && !e.stopped() {
 			e.pipes = holdPipes(e.stateDir)
 		}
@@ -145,6 +148,7 @@ func (e *engine) run(ctx context.Context) error {
 	e.announce(life)
 	select {
 	case <-e.done:
+	case <-e.upgrades.left:
 	case <-life.Done():
 	}
 	stop()
@@ -164,6 +168,18 @@ func (e *engine) run(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// handle takes what the keeper reports.
+func (e *engine) handle(m any) {
+	u, ok := m.(keeper.Upgrading)
+	if !ok {
+		e.runner.Handle(m)
+		return
+	}
+	if err := e.upgrades.handle(u); err != nil {
+		e.log.Error("stay after all", "error", err)
+	}
 }
 
 func (e *engine) stopped() bool {

@@ -12,8 +12,9 @@ import (
 type Status struct {
 	Version int `json:"version"`
 	Daemon  struct {
-		KeeperPID int `json:"keeper_pid"`
-		EnginePID int `json:"engine_pid"`
+		Version   string `json:"version"`
+		KeeperPID int    `json:"keeper_pid"`
+		EnginePID int    `json:"engine_pid"`
 	} `json:"daemon"`
 	Consumers   []ConsumerStatus `json:"consumers"`
 	Connections []struct {

@@ -60,6 +60,7 @@ func Eventually(t *testing.T, within time.Duration, what string, cond func() boo
 type Daemon struct {
 	T      *testing.T
 	Dir    string
+	Binary string        // what the daemon is started from
 	Cmd    *exec.Cmd     // the keeper
 	stderr *os.File      // the daemon's own log
 	ended  chan struct{} // closed when the keeper has ended
@@ -84,7 +85,7 @@ func NewDaemon(t *testing.T, file string) *Daemon {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &Daemon{T: t, Dir: dir}
+	d := &Daemon{T: t, Dir: dir, Binary: Binary}
 	t.Cleanup(d.cleanup)
 	d.Write(file)
 	return d
@@ -137,7 +138,7 @@ func (d *Daemon) launch(words []string) {
 	if d.stderr, err = os.OpenFile(d.Path("daemon.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600); err != nil {
 		d.T.Fatal(err)
 	}
-	words = slices.Concat(words, []string{Binary, "run", "-c", d.Path("qsuper.yaml")})
+	words = slices.Concat(words, []string{d.Binary, "run", "-c", d.Path("qsuper.yaml")})
 	d.Cmd = exec.Command(words[0], words[1:]...)
 	d.Cmd.Stdout, d.Cmd.Stderr = d.stderr, d.stderr
 	d.Cmd.Env = append(os.Environ(), "RIG_DIR="+d.Dir) // marks whatever it starts, helpers and probes included

@@ -1,0 +1,24 @@
+package keeper
+
+import (
+	"encoding/json"
+	"log/slog"
+	"os"
+)
+
+// Options say what to keep.
+type Options struct {
+	EnginePath string   // executable of the engine; "" = EngineArgv[0]
+	EngineArgv []string // its arguments, Argv[0] included
+	EngineEnv  []string // its environment; nil = the keeper's own
+	StateDir   string   // absolute; created if need be
+	Log        *slog.Logger
+	NoCgroups  bool     // hold processes together by their sessions, though cgroups may be there
+	Out        *os.File // where consumers' output goes that is logged to stdout; nil = nowhere
+
+	// For another program to take over, see UpgradeRequest.
+	Binary string          // path of the daemon's own program, absolute
+	Trial  []string        // arguments with which a program tries it, Trial[0] included; nil = it cannot be asked for
+	Carry  json.RawMessage // what the next program wants to find
+	Heir   *Heir           // what TakeOver returned
+}
