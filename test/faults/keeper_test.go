@@ -20,7 +20,7 @@ var keeperFaults = []fault{
 }
 
 // killKeeper kills the keeper, and the engine with it if asked, and waits until
-// both are gone.
+// they are gone. An engine that is left holds the consumers' pipes for the next.
 func (f *fleet) killKeeper(both bool) {
 	f.T.Helper()
 	st, ok := f.Status()
@@ -28,11 +28,11 @@ func (f *fleet) killKeeper(both bool) {
 		f.T.Fatalf("keeper_pid is %d, expected %d", st.Daemon.KeeperPID, f.Cmd.Process.Pid)
 	}
 	kill(f.T, f.Cmd.Process.Pid)
+	eventually(f.T, rig.Patience, "the keeper is gone", f.Over)
 	if both {
 		kill(f.T, st.Daemon.EnginePID)
+		eventually(f.T, rig.Patience, "its engine is gone", func() bool { return startTime(st.Daemon.EnginePID) == "" })
 	}
-	eventually(f.T, rig.Patience, "the keeper is gone", f.Over)
-	eventually(f.T, rig.Patience, "its engine is gone", func() bool { return startTime(st.Daemon.EnginePID) == "" })
 }
 
 // stillThere checks that all of these are alive, and did not begin later.
