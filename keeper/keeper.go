@@ -158,6 +158,7 @@ func open(opt Options) (*keeper, error) {
 		sweepAt: never, answerBy: never, closeBy: never, upgrade: upgrade{by: never, out: -1, err: -1},
 	}
 	k.engine = engine{k: k, conn: -1, startAt: never}
+	forgetIgnored()
 	// What the keeper itself inherited by accident stops here. An older kernel
 	// (before 5.11) refuses, and consumers inherit it too.
 	_ = unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC)

@@ -73,3 +73,16 @@ func (s *signals) stop() {
 	close(s.end)
 	s.wg.Wait()
 }
+
+// forgetIgnored has signals from 32 on, which the runtime leaves alone, do what they
+// do by default: what whoever started the keeper ignores would stay ignored in
+// every consumer.
+func forgetIgnored() {
+	const first, last, ignored = 32, 64, 1
+	for sig := uintptr(first); sig <= last; sig++ {
+		var now, set sigaction
+		if _, _, errno := syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, sig, 0, uintptr(unsafe.Pointer(&now)), 8, 0, 0); errno == 0 && now[0] == ignored {
+			_, _, _ = syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, sig, uintptr(unsafe.Pointer(&set)), 0, 8, 0, 0)
+		}
+	}
+}

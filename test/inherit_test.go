@@ -31,7 +31,7 @@ consumers:
 			// A daemon with an open descriptor of its parent, and signals that are ignored, as
 			// by nohup. TSTP, TTIN and TTOU would stay so: a consumer is in a session of its
 			// own without a terminal, which is where these come from.
-			d.StartWith("/bin/sh", "-c", `trap "" HUP INT QUIT USR1 USR2 PIPE CHLD; exec 7</etc/hostname; exec "$0" "$@"`)
+			d.StartWith("/bin/sh", "-c", `trap "" HUP INT QUIT USR1 USR2 PIPE CHLD 34; exec 7</etc/hostname; exec "$0" "$@"`)
 			pid := 0
 			eventually(t, patience, "it runs", func() bool {
 				c := d.Consumer("one")
