@@ -219,7 +219,7 @@ func (k *keeper) loop() error {
 		switch {
 		case more || len(k.reaped) > 0 || proc.Boottime() < k.awake:
 			timeout = 0
-		case k.following > 0 || k.engine.late != 0 && len(k.engine.out) > 0:
+		case k.following > 0 || k.engine.late != 0 && len(k.engine.out) > 0 && !k.engine.waiting:
 			timeout = lullTime
 		}
 		before := k.following
