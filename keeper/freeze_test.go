@@ -60,6 +60,22 @@ func TestSafePoint(t *testing.T) {
 	}
 }
 
+// A stop that was held and is no longer gets its signal, from a process that
+// stands still, too, and keeps its grace.
+func TestHeldStopIsSignalledAfterAll(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	l, _ := r.connect()
+	l.start(slot0, 1, r.consumer(slot0, "on-term", "1ms", "6"))
+	r.says(slot0, "ready")
+	l.ask(l.Stop(StopRequest{Slot: slot0, Run: 1, Stop: Stop{Signal: int(syscall.SIGTERM), Grace: time.Minute, Hold: true}}))
+	l.frozen(slot0, 1)
+	l.ask(l.Stop(StopRequest{Slot: slot0, Run: 1, Stop: Stop{Signal: int(syscall.SIGTERM), Grace: time.Hour}}))
+	if e := get[Exited](l); e.Step != StepSignal || e.Code != 6 {
+		t.Errorf("%+v", e)
+	}
+}
+
 // The engine that wanted it to stand still is gone, and so is the keeper: it
 // goes on. And the grace of a stop that is held is no longer than another's.
 func TestNobodyIsLeftFrozen(t *testing.T) {

@@ -59,6 +59,7 @@ type fakeChild struct {
 	spec     *keeper.Spec
 	adopted  bool
 	frozen   bool
+	held     bool // asked to end without a signal
 	known    bool // the engine has said what it is
 	pid      int
 	started  time.Time
@@ -175,7 +176,7 @@ func (k *fakeKeeper) Stop(r keeper.StopRequest) error {
 		return nil
 	}
 	if r.Stop.Hold {
-		c.stopping = "signal"
+		c.stopping, c.held = "signal", true
 		return nil
 	}
 	k.signals++
@@ -184,7 +185,8 @@ func (k *fakeKeeper) Stop(r keeper.StopRequest) error {
 		c.end = after(time.Millisecond, func() { k.exit(r.Slot, c, -1, "kill") })
 		return nil
 	}
-	if c.stopping == "" {
+	if c.stopping == "" || c.held {
+		c.held = false
 		c.stopping = "signal"
 		c.end = after(k.stopsIn, func() { k.exit(r.Slot, c, 0, "signal") })
 	}

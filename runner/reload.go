@@ -42,8 +42,10 @@ func (c *consumer) adopt(m keeper.SlotInfo, now time.Time) {
 	// The keeper's moments are of the wall clock; deadlines count on the other.
 	c.step(u, now, slot.Adopt{Run: m.Run, PID: m.PID, Started: now.Add(m.StartedAt.Sub(now)), Step: m.Stopping})
 	if u.state.Phase == slot.Draining {
-		c.safe.next, c.safe.pause = now, firstPause // whether it was held or not
-		u.state.Deadline = now.Add(m.Remaining)     // for display: the keeper goes on counting
+		if c.searches() {
+			c.safe.next, c.safe.pause = now, firstPause // whether it was held or not
+		}
+		u.state.Deadline = now.Add(m.Remaining) // for display: the keeper goes on counting
 	}
 }
 

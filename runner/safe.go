@@ -47,7 +47,7 @@ type glance struct {
 // moment at which it holds no message.
 func (c *consumer) stop(u *unit, now time.Time) {
 	ladder := c.r.launcher().ladder(c.cfg, u.n)
-	if c.cfg.Stop.WaitFor == config.WaitIdle && c.sees() {
+	if c.searches() && c.sees() {
 		ladder.Hold = true
 		if c.safe.began.IsZero() {
 			c.safe.next, c.safe.pause = now, firstPause
@@ -60,9 +60,6 @@ func (c *consumer) stop(u *unit, now time.Time) {
 // waiting would only end in a kill.
 func (c *consumer) sees() bool {
 	q := c.cfg.Queue
-	if q == nil {
-		return false
-	}
 	r, ok := c.r.board.latest(q.Connection).readings[q.Queue]
 	return !ok || r.State != health.OK || r.InFlight != health.NotKnown
 }
@@ -71,6 +68,8 @@ func (c *consumer) sees() bool {
 func (c *consumer) lookAround(now time.Time) time.Time {
 	s := &c.safe
 	switch {
+	case !c.searches():
+		c.giveUp(now)
 	case !s.began.IsZero() && now.Sub(s.began) >= glanceLimit:
 		c.goOn(now)
 	case !s.confirm.IsZero() && !now.Before(s.confirm):
@@ -91,11 +90,29 @@ func (c *consumer) lookAround(now time.Time) time.Time {
 	return s.next
 }
 
+// searches says whether the file still asks for safe points.
+func (c *consumer) searches() bool {
+	return c.cfg.Stop.WaitFor == config.WaitIdle && c.cfg.Queue != nil
+}
+
+// giveUp ends a search that a reload has taken the ground from: what waits gets
+// its signal after all, and the rest of its grace.
+func (c *consumer) giveUp(now time.Time) {
+	s := &c.safe
+	if s.began.IsZero() && s.next.IsZero() {
+		return
+	}
+	c.goOn(now)
+	s.next = time.Time{}
+	for _, u := range c.units {
+		if u.state.Phase == slot.Draining {
+			c.send(c.r.keeper.Stop(keeper.StopRequest{Slot: u.key, Run: u.state.Run, Stop: c.r.launcher().ladder(c.cfg, u.n)}))
+		}
+	}
+}
+
 // held says whether a process waits for a safe point.
 func (c *consumer) held() bool {
-	if c.cfg.Stop.WaitFor != config.WaitIdle {
-		return false
-	}
 	for _, u := range c.units {
 		if u.state.Phase == slot.Draining {
 			return true
@@ -146,7 +163,7 @@ func (c *consumer) absent(u *unit) {
 
 func (c *consumer) glanceAt() {
 	s := &c.safe
-	if len(s.waiting) > 0 || s.began.IsZero() {
+	if len(s.waiting) > 0 || s.began.IsZero() || !c.searches() {
 		return
 	}
 	number := s.number
@@ -156,7 +173,7 @@ func (c *consumer) glanceAt() {
 // glanced ends a look: what was to stop ends, if nothing is in progress.
 func (c *consumer) glanced(g glance, now time.Time) {
 	s := &c.safe
-	if g.number != s.number || s.began.IsZero() || len(s.waiting) > 0 || c.cfg.Queue == nil {
+	if g.number != s.number || s.began.IsZero() || len(s.waiting) > 0 || !c.searches() {
 		return
 	}
 	r, ok := g.look.readings[c.cfg.Queue.Queue]

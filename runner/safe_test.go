@@ -145,4 +145,29 @@ func TestSafePointOverEngines(t *testing.T) {
 	})
 }
 
+// TestSafePointTakenAway: a reload leaves nothing to look at, in the middle of a
+// look: what waits is signalled after all.
+func TestSafePointTakenAway(t *testing.T) {
+	for _, after := range []time.Duration{0, time.Millisecond, 40 * time.Millisecond, time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			f, st := busy(t, 2)
+			defer f.end()
+			st.mu.Lock()
+			st.held = func() int64 { return 1 }
+			if after == 40*time.Millisecond {
+				st.held = func() int64 { return 0 } // it is about to ask again
+			}
+			st.mu.Unlock()
+			go f.r.Do(t.Context(), Command{Verb: "stop", Names: []string{"a"}, By: "ann"})
+			time.Sleep(after)
+			f.r.Apply(f.config(conf("a", 2))) // no queue any more
+			time.Sleep(5 * time.Second)
+			f.wantLive(0)
+			if f.k.signals != 2 {
+				t.Errorf("after %v: %d signals", after, f.k.signals)
+			}
+		})
+	}
+}
+
 var errSomething = keeper.ErrGone
