@@ -37,7 +37,7 @@ type Daemon struct {
 	Interval  schedule.Interval `yaml:"interval"`                         // how often gates and queues are looked at
 	StartRate int               `yaml:"start_rate" min:"0" max:"1000000"` // starts per second over all consumers; 0 = no limit
 	Budget    Budget            `yaml:"budget"`
-	_         struct{}          `yaml:"http"`
+	HTTP      HTTP              `yaml:"http"`
 }
 
 // Socket is where the control API listens.
@@ -45,6 +45,14 @@ type Socket struct {
 	Path  string `yaml:"path" format:"path"`
 	Mode  uint32 `yaml:"mode" format:"octal"` // permission bits
 	Group string `yaml:"group"`               // "" = the daemon's own
+}
+
+// HTTP is the page, the metrics and the API over TCP. It is plain HTTP: beyond
+// the host itself it belongs behind a proxy that speaks TLS.
+type HTTP struct {
+	Listen    string   `yaml:"listen"`                   // host:port; "" = no TCP at all
+	TokenFile string   `yaml:"token_file" format:"path"` // whose content lets in
+	Hosts     []string `yaml:"hosts"`                    // names by which a browser may ask for it, beside the address itself and localhost
 }
 
 // DaemonLog is the daemon's own log on stderr.

@@ -50,6 +50,7 @@ func (l *loader) daemon(d *Daemon, root *kind.Node) {
 		runtime := first(l.userDir("XDG_RUNTIME_DIR", ""), d.StateDir)
 		d.Socket.Path = first(d.Socket.Path, filepath.Join(runtime, "qsuper.sock"))
 	}
+	l.http(&d.HTTP, at)
 	if len(d.Socket.Path) > maxSocketPath {
 		l.add(place(at, "socket", "path"), "daemon.socket.path", "is longer than %d bytes, the most a unix socket may have", maxSocketPath)
 	}

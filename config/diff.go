@@ -87,6 +87,7 @@ func (c *Change) daemon(old, new *Daemon) {
 		{"state_dir", old.StateDir == new.StateDir, &c.Restart},
 		{"log_dir", old.LogDir == new.LogDir, &c.Restart},
 		{"socket", old.Socket == new.Socket, &c.Restart},
+		{"http", old.HTTP.same(new.HTTP), &c.Daemon},
 		{"log", old.Log == new.Log, &c.Daemon},
 		{"interval", old.Interval.Equal(new.Interval), &c.Daemon},
 		{"start_rate", old.StartRate == new.StartRate, &c.Daemon},

@@ -31,6 +31,11 @@ func CheckHost(cfg *Config) []Problem {
 			h.problems = append(h.problems, Problem{File: cfg.Files[0], Path: "daemon.socket.group", Message: err.Error()})
 		}
 	}
+	if file := cfg.Daemon.HTTP.TokenFile; file != "" && cfg.Daemon.HTTP.Listen != "" {
+		if _, err := ReadToken(file); err != nil {
+			h.problems = append(h.problems, Problem{File: cfg.Files[0], Path: "daemon.http.token_file", Message: err.Error()})
+		}
+	}
 	if _, err := WithoutLinks(cfg.Daemon.LogDir); err != nil {
 		h.problems = append(h.problems, Problem{File: cfg.Files[0], Path: "daemon.log_dir", Message: err.Error()})
 	}

@@ -24,6 +24,13 @@ type DaemonStatus struct {
 	StartedAt time.Time    `json:"started_at"` // the keeper's start
 	Stopping  bool         `json:"stopping"`
 	Config    ConfigStatus `json:"config"`
+	HTTP      *HTTPStatus  `json:"http,omitempty"` // absent: nothing listens on TCP
+}
+
+// HTTPStatus is the door over TCP.
+type HTTPStatus struct {
+	Listen string `json:"listen"`
+	Error  string `json:"error"` // why it is shut; "" = it is open
 }
 
 // ConfigStatus says which file is in force, and why a newer one is not.
@@ -47,9 +54,13 @@ type ConsumerStatus struct {
 	Since   time.Time    `json:"since"`
 	Queue   *QueueStatus `json:"queue,omitempty"`
 	Slots   []SlotStatus `json:"slots,omitempty"`
+	Starts  uint64       `json:"starts"`  // processes started; this and the other counts begin with the engine
 	Exits   uint64       `json:"exits"`   // exits seen, of all classes
 	Crashes uint64       `json:"crashes"` // of which crashed or oom
 	Output  *OutputState `json:"output,omitempty"`
+
+	ExitClasses map[string]uint64 `json:"exit_classes"` // exits by class; one that has not been seen is absent
+	StopSteps   map[string]uint64 `json:"stop_steps"`   // ends within a stop by the step that brought them: signal, idle, kill
 }
 
 // OutputState is there only while what consumers print cannot be written, e.g.
@@ -119,6 +130,10 @@ type ConnectionStatus struct {
 	Error     string    `json:"error"`
 	Since     time.Time `json:"since"`
 	CheckedAt time.Time `json:"checked_at"`
+
+	Probes       uint64  `json:"probes"` // looks at it since the engine began
+	Failures     uint64  `json:"failures"`
+	ProbeSeconds float64 `json:"probe_seconds"` // what all looks took together
 }
 
 // Explain answers GET /v1/explain: the gates of one consumer in order, with

@@ -20,10 +20,14 @@ type Peer struct {
 	UID    uint32
 	GID    uint32
 	Groups []uint32 // supplementary
+	guest  string   // not from the socket: who has let them in, and what it calls them
 }
 
 // Name is the peer's user name, or "uid 1000" when the host knows none.
 func (p Peer) Name() string {
+	if p.guest != "" {
+		return p.guest
+	}
 	u, err := user.LookupId(strconv.FormatUint(uint64(p.UID), 10))
 	if err != nil {
 		return fmt.Sprintf("uid %d", p.UID)
@@ -94,9 +98,20 @@ type peerKey struct{}
 
 // peerFrom returns who sent the request; every request has one.
 func peerFrom(ctx context.Context) Peer {
-	c, _ := ctx.Value(peerKey{}).(*conn)
-	if c == nil {
-		return Peer{UID: math.MaxUint32} // nobody: the zero Peer would be root
+	switch c := ctx.Value(peerKey{}).(type) {
+	case *conn:
+		return c.peer
+	case guest:
+		return Peer{UID: math.MaxUint32, guest: string(c)}
 	}
-	return c.peer
+	return Peer{UID: math.MaxUint32} // nobody: the zero Peer would be root
+}
+
+// guest is somebody whom another door than the socket has let in.
+type guest string
+
+// WithGuest is a request's context for a door other than the socket. It has
+// checked who asks; name is what logs and events call them. Admin is never theirs.
+func WithGuest(ctx context.Context, name string) context.Context {
+	return context.WithValue(ctx, peerKey{}, guest(name))
 }

@@ -165,6 +165,10 @@ func (s *Server) httpServer(ctx context.Context) *http.Server {
 	}
 }
 
+// Handler answers the routes for another door than the socket, which says with
+// WithGuest whom it has let in. It works whether or not Run does.
+func (s *Server) Handler() http.Handler { return s.handler() }
+
 // handler is the mux made from Routes.
 func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()

@@ -18,6 +18,9 @@ type Connection struct {
 	Name, Type string
 	plan.Conn
 	Since time.Time // of its state
+
+	Looks, Failures uint64        // since the engine began or the connection was changed
+	Spent           time.Duration // on all looks together
 }
 
 // look is the latest answer of one connection; it is never changed.
@@ -94,8 +97,10 @@ func (p *poller) tell(o health.Observation) {
 	l.conn = Connection{Name: p.cfg.Name, Type: p.cfg.Type, Since: old.conn.Since}
 	l.conn.Conn = plan.Conn{Name: p.cfg.Name, State: plan.ConnUp, Err: o.Err, Latency: o.Latency, At: o.At}
 	l.conn.Back = old.conn.Back
+	l.conn.Looks, l.conn.Failures, l.conn.Spent = old.conn.Looks+1, old.conn.Failures, old.conn.Spent+o.Latency
 	if !o.Up {
 		l.conn.State, l.fell = plan.ConnDown, true
+		l.conn.Failures++
 	} else if old.fell {
 		l.conn.Back = o.At
 	}

@@ -48,8 +48,7 @@ type consumer struct {
 	print    string     // fingerprint of cfg; "" = not computed yet
 	rolls    []*roll
 	watchers []watcher
-	exits    uint64
-	crashes  uint64
+	tally    Tally
 }
 
 // Messages to a consumer.
@@ -72,7 +71,7 @@ type watcher struct {
 }
 
 func newConsumer(r *Runner, cfg *config.Consumer) *consumer {
-	c := &consumer{name: cfg.Name, r: r, box: newMailbox(), done: make(chan struct{})}
+	c := &consumer{name: cfg.Name, r: r, box: newMailbox(), done: make(chan struct{}), tally: newTally()}
 	c.configure(cfg)
 	return c
 }
@@ -386,6 +385,9 @@ func (c *consumer) notify() {
 // level that keeps an eventless day quiet.
 func (c *consumer) moved(u *unit, old slot.State) {
 	from, to, pid := old.Phase, u.state.Phase, max(old.PID, u.state.PID)
+	if from == slot.Spawning && to.Alive() {
+		c.tally.Starts++
+	}
 	if to == slot.Checking || to == slot.Spawning || from == slot.Checking {
 		return // half-steps: what comes of them is told
 	}

@@ -72,10 +72,7 @@ func (c *consumer) exited(u *unit, e keeper.Exited, now time.Time) {
 		c.succeed(u, e.Next, finish, now)
 	}
 	u.remember(u.state.Last)
-	c.exits++
-	if u.state.Last.Class.Failed() {
-		c.crashes++
-	}
+	c.tally.ended(u.state.Last)
 	u.unacked = e.Run // acknowledged by the next start, or at the end of this batch
 	c.ended = append(c.ended, u)
 	if c.r.pass {

@@ -20,8 +20,7 @@ type Snapshot struct {
 	Summary  plan.Summary
 	Slots    []SlotSnapshot // nil unless asked for
 	Max      int            // slots that exist
-	Exits    uint64
-	Crashes  uint64
+	Tally    Tally
 	Gates    []plan.Gate // nil unless asked for
 	Unkept   int         // slots whose output cannot be written now
 	Output   Output      // of that one of them which has been so for longest
@@ -97,7 +96,7 @@ func (c *consumer) snapshot(t target, d Detail) Snapshot {
 	}
 	s := Snapshot{
 		Config: c.cfg, Program: c.prog, Observed: c.observed, Result: c.result, Max: len(c.units),
-		Summary: plan.Summarize(c.prog, c.result, c.views, now), Exits: c.exits, Crashes: c.crashes,
+		Summary: plan.Summarize(c.prog, c.result, c.views, now), Tally: c.tally.clone(),
 	}
 	s.Result.Decisions = nil
 	if n, u := c.troubled(); n > 0 {

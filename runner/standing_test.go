@@ -20,8 +20,9 @@ func TestKeeperGoesOnByItself(t *testing.T) {
 		time.Sleep(10*time.Minute + time.Second)
 		f.wantLive(3)
 		s := f.snapshot("a")
-		if f.k.followed != 30 || s.Exits != 30 || s.Crashes != 0 {
-			t.Errorf("%d by standing order, %d exits, %d crashes", f.k.followed, s.Exits, s.Crashes)
+		exits, crashes := s.Tally.All()
+		if f.k.followed != 30 || exits != 30 || crashes != 0 || s.Tally.Starts != 33 {
+			t.Errorf("%d by standing order, %d exits, %d crashes, %d starts", f.k.followed, exits, crashes, s.Tally.Starts)
 		}
 		for _, sl := range s.Slots {
 			if sl.State.Run != 11 || sl.State.Last.Run != 10 || len(sl.Exits) != keepExits || sl.State.PID != f.k.pids()[key("a", sl.Slot)] {

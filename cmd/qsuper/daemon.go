@@ -33,6 +33,7 @@ type daemon struct {
 	onReload  func(*config.Config)
 	stopAll   func(now bool) <-chan runner.Reply // and ends the daemon
 	upgrades  *upgrader
+	http      func() *control.HTTPStatus
 }
 
 func (d *daemon) Status(q control.StatusQuery) (control.Status, error) {
@@ -45,7 +46,7 @@ func (d *daemon) Status(q control.StatusQuery) (control.Status, error) {
 		Version: 1, Jobs: []struct{}{}, Consumers: []control.ConsumerStatus{}, Connections: []control.ConnectionStatus{},
 		Daemon: control.DaemonStatus{
 			Name: cfg.Daemon.Name, Version: version(), KeeperPID: d.keeperPID, Contained: d.contained, EnginePID: os.Getpid(), StartedAt: d.started,
-			Stopping: d.runner.Stopping(), Config: control.ConfigStatus{Path: cfg.Path, LoadedAt: loaded, Error: refused},
+			Stopping: d.runner.Stopping(), Config: control.ConfigStatus{Path: cfg.Path, LoadedAt: loaded, Error: refused}, HTTP: d.http(),
 		},
 	}
 	for _, shot := range shots {
@@ -55,6 +56,7 @@ func (d *daemon) Status(q control.StatusQuery) (control.Status, error) {
 		s.Connections = append(s.Connections, control.ConnectionStatus{
 			Name: c.Name, Type: c.Type, State: string(c.State), LatencyMS: float64(c.Latency.Microseconds()) / 1000,
 			Error: c.Err, Since: c.Since, CheckedAt: c.At,
+			Probes: c.Looks, Failures: c.Failures, ProbeSeconds: c.Spent.Seconds(),
 		})
 	}
 	return s, nil
@@ -64,7 +66,12 @@ func consumerStatus(s runner.Snapshot) control.ConsumerStatus {
 	c := control.ConsumerStatus{
 		Name: s.Config.Name, Group: s.Config.Group, State: string(s.Summary.State), Healthy: s.Summary.Healthy,
 		Wanted: s.Result.Target, Running: s.Summary.Running, Max: s.Max,
-		Code: string(s.Summary.Reason.Code), Since: s.Summary.Since, Exits: s.Exits, Crashes: s.Crashes,
+		Code: string(s.Summary.Reason.Code), Since: s.Summary.Since,
+		Starts: s.Tally.Starts, ExitClasses: map[string]uint64{}, StopSteps: s.Tally.Stops,
+	}
+	c.Exits, c.Crashes = s.Tally.All()
+	for class, n := range s.Tally.Exits {
+		c.ExitClasses[string(class)] = n
 	}
 	if s.Summary.Reason.Code != slot.OK {
 		c.Reason = s.Summary.Reason.String()

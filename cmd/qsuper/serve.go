@@ -64,6 +64,7 @@ type engine struct {
 	watchdog time.Duration // how often the service manager wants to hear from us; 0: never
 	answers  func() error  // asks every owner; returns when all have answered
 	upgrades *upgrader
+	tcp      *tcp
 }
 
 // runEngine runs until everything has been stopped, or until the keeper is
@@ -92,7 +93,7 @@ func runEngine(ctx context.Context, o engineOptions) error {
 	}
 	d := &daemon{
 		keeperPID: hello.PID, contained: hello.Contained, started: hello.StartedAt, load: func() (*config.Config, error) { return loadChecked(o.config) },
-		onReload: func(cfg *config.Config) { e.saveInForce(o.stateDir, cfg) }, stopAll: e.stopAll,
+		onReload: func(cfg *config.Config) { e.saveInForce(o.stateDir, cfg); e.tcp.set(cfg.Daemon.HTTP) }, stopAll: e.stopAll,
 	}
 	e.runner, err = runner.New(runner.Options{
 		Config: cfg, Keeper: client, Started: hello.StartedAt, Log: e.log, Once: o.once,
@@ -107,6 +108,8 @@ func runEngine(ctx context.Context, o engineOptions) error {
 	e.server = control.NewServer(d, control.Options{
 		Path: cfg.Daemon.Socket.Path, Mode: fs.FileMode(cfg.Daemon.Socket.Mode), Group: socketGroup(cfg.Daemon.Socket.Group), Log: e.log,
 	})
+	e.tcp = newTCP(cfg.Daemon.HTTP, e.log, e.openDoor(d))
+	d.http = e.tcp.status
 	e.saveInForce(o.stateDir, cfg)
 	if e.watchdog, err = watchdogEvery(os.Getenv, hello.PID, os.Getpid()); err != nil {
 		e.log.Warn("no watchdog", "error", err)
@@ -142,6 +145,7 @@ func (e *engine) run(ctx context.Context) error {
 	parts.Go(func() { errs <- e.runner.Run(life); stop() })
 	parts.Go(func() { errs <- e.server.Run(life); stop() })
 	parts.Go(func() { e.obey(life) })
+	parts.Go(func() { e.tcp.run(life) })
 	if e.watchdog > 0 {
 		parts.Go(func() { e.feed(life, e.watchdog, e.answers) })
 	}

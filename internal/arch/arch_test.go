@@ -23,6 +23,8 @@ const root = "../.."
 // this module. cmd and what serves tests or measurements may import anything.
 var imports = map[string][]string{
 	"control":            {"internal/kind"},
+	"metrics":            {"control"},
+	"web":                {"control", "internal/kind"},
 	"runner":             {"plan", "config", "keeper", "slot", "schedule", "health", "proc"},
 	"plan":               {"slot", "health"},
 	"slot":               {},
@@ -58,6 +60,7 @@ var outside = map[string][]string{
 	"pidfile":            {"golang.org/x/sys"},
 	"lock/backends/file": {"golang.org/x/sys"},
 	"control":            {"golang.org/x/sys"},
+	"metrics":            {"github.com/prometheus/client_golang"},
 }
 
 type pkg struct {
