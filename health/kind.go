@@ -83,6 +83,16 @@ func Timeout(s Spec) time.Duration {
 	return DefaultTimeout
 }
 
+// Settings returns the decoded section of a connection, for those who reach the
+// same server for another purpose; false if it is none of that type.
+func Settings[C any](s Spec) (C, bool) {
+	if t, ok := s.(*spec[C]); ok {
+		return t.config, true
+	}
+	var none C
+	return none, false
+}
+
 // Same reports whether two connections have equal settings, secrets included.
 func Same(a, b Spec) bool { return reflect.DeepEqual(settings(a), settings(b)) }
 

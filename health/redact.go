@@ -16,8 +16,15 @@ const longest = 400
 // be nil.
 func redact(conn Conn, text string) string {
 	if s, ok := conn.(Secretive); ok {
-		text = hide(text, s.Secrets())
+		return Redact(s.Secrets(), text)
 	}
+	return Redact(nil, text)
+}
+
+// Redact is what is done to every error of a connection, for those of others that
+// use its secrets.
+func Redact(secrets []string, text string) string {
+	text = hide(text, secrets)
 	text = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
 			return ' '

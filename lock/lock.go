@@ -2,8 +2,8 @@
 // the slot, nobody else does.
 //
 // A backend is one file in lock/backends and must pass the conformance suite in
-// lock/locktest. So far there is the host's own (backends/file); those that
-// several hosts share will add an expiry and a fencing token to Held.
+// lock/locktest. It is the host's own (backends/file); slots that several hosts
+// share are in package lease, and have this lock as well.
 package lock
 
 import "context"

@@ -87,9 +87,37 @@ type mysqlConn struct {
 }
 
 func openMySQL(c mysqlConfig) (health.Conn, error) {
-	cfg, err := parseDSN(c.DSN.Reveal())
+	connector, secret, err := c.connector()
 	if err != nil {
 		return nil, err
+	}
+	db := sql.OpenDB(readOnly{connector})
+	db.SetMaxOpenConns(1)
+	return &mysqlConn{database{db, &mysqlDialect, c.TablePrefix, newLifetime()}, secret}, nil
+}
+
+// MySQL opens one connection that may write to the server of a `type: mysql`
+// connection, with its credentials and TLS. It does not dial. secrets are those
+// that must not be shown.
+func MySQL(s health.Spec) (db *sql.DB, secrets func() []string, err error) {
+	c, ok := health.Settings[mysqlConfig](s)
+	if !ok {
+		return nil, nil, errors.New("the connection is not of type mysql")
+	}
+	connector, secret, err := c.connector()
+	if err != nil {
+		return nil, nil, err
+	}
+	db = sql.OpenDB(connector)
+	db.SetMaxOpenConns(1)
+	return db, secret.Secrets, nil
+}
+
+// connector dials as the section says.
+func (c mysqlConfig) connector() (driver.Connector, *password, error) {
+	cfg, err := parseDSN(c.DSN.Reveal())
+	if err != nil {
+		return nil, nil, err
 	}
 	secret := &password{text: cfg.Passwd, file: c.PasswordFile}
 	cfg.InterpolateParams = true // one round trip instead of prepare, execute and close
@@ -107,15 +135,13 @@ func openMySQL(c mysqlConfig) (health.Conn, error) {
 		return err
 	}))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	connector, err := mysql.NewConnector(cfg)
 	if err != nil {
-		return nil, errors.New("dsn is not valid: choose another collation, or none")
+		return nil, nil, errors.New("dsn is not valid: choose another collation, or none")
 	}
-	db := sql.OpenDB(readOnly{connector})
-	db.SetMaxOpenConns(1)
-	return &mysqlConn{database{db, &mysqlDialect, c.TablePrefix, newLifetime()}, secret}, nil
+	return connector, secret, nil
 }
 
 func (c *mysqlConn) Secrets() []string { return c.password.Secrets() }

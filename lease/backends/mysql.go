@@ -1,0 +1,67 @@
+package backends
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/go-sql-driver/mysql"
+
+	health "qsuper/health/backends"
+	"qsuper/lease"
+)
+
+// databaseConfig is `type: mysql` and `type: postgres`.
+type databaseConfig struct {
+	Connection string `yaml:"connection,required"`
+	Table      string `yaml:"table"`
+}
+
+// Validate says what is wrong with the names.
+func (c *databaseConfig) Validate() error { return validTable(c.Table) }
+
+func init() {
+	lease.Register(lease.Kind{Type: "mysql", Forgets: true}, databaseConfig{Table: "qsuper_leases"}, openMySQL)
+}
+
+func openMySQL(c databaseConfig, p lease.Place) (lease.Store, error) {
+	db, secrets, err := health.MySQL(p.Connection)
+	if err != nil {
+		return nil, err
+	}
+	table := "`" + strings.ReplaceAll(c.Table, ".", "`.`") + "`"
+	return hide(&rows{db: db, ns: p.Namespace, dialect: &mysqlDialect, table: table}, secrets), nil
+}
+
+// mysqlDialect does the arithmetic of times without the session's time zone, in
+// which an hour comes twice a year. The columns that decide are assigned last, as
+// MySQL evaluates from left to right with the new values.
+var mysqlDialect = dialect{
+	create: "CREATE TABLE IF NOT EXISTS %s (ns VARBINARY(128) NOT NULL, name VARBINARY(255) NOT NULL, owner VARBINARY(255) NOT NULL, " +
+		"epoch BIGINT UNSIGNED NOT NULL, clean TINYINT NOT NULL, was_clean TINYINT NOT NULL, value MEDIUMBLOB NOT NULL, " +
+		"since BIGINT NOT NULL, expires BIGINT NOT NULL, PRIMARY KEY (ns, name)) ENGINE=InnoDB",
+	now: "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))",
+	arg: func(int) string { return "?" },
+	take: " ON DUPLICATE KEY UPDATE " +
+		"was_clean = IF(expires <= NOW OR owner = VALUES(owner), clean, was_clean), " +
+		"clean = IF(expires <= NOW OR owner = VALUES(owner), 0, clean), " +
+		"value = IF(expires <= NOW OR owner = VALUES(owner), VALUES(value), value), " +
+		"since = IF(expires <= NOW OR owner = VALUES(owner), NOW, since), " +
+		"epoch = IF(expires <= NOW OR owner = VALUES(owner), GREATEST(epoch + 1, NOW), epoch), " +
+		"owner = IF(expires <= NOW, VALUES(owner), owner), " +
+		"expires = IF(owner = VALUES(owner), VALUES(expires), expires)",
+	noTable: func(err error) bool { return mysqlCode(err, 1146) },
+	again:   func(err error) bool { return mysqlCode(err, 1213, 1205) }, // deadlock, lock wait
+}
+
+func mysqlCode(err error, codes ...uint16) bool {
+	var e *mysql.MySQLError
+	if !errors.As(err, &e) {
+		return false
+	}
+	for _, c := range codes {
+		if e.Number == c {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,160 @@
+package lease_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"qsuper/lease"
+	"qsuper/lease/leasetest"
+)
+
+// deaf listens to nothing.
+type deaf struct{}
+
+func (deaf) Changed([]string)                     {}
+func (deaf) Listed()                              {}
+func (deaf) Extended(time.Duration, []lease.Held) {}
+
+// loop runs a host against a fake server until the test ends.
+func loop(t *testing.T, fake *leasetest.Fake, owner string, fault func() leasetest.Fault) (l *lease.Loop, end func()) {
+	start := time.Now()
+	timing := lease.Timing{TTL: 30 * time.Second}
+	l = lease.New(lease.Options{
+		Name: "fleet", Store: fake.User(fault), Owner: owner, Timing: timing, On: deaf{},
+		HoldOff: lease.HoldOff(lease.Kind{}, timing, nil),
+		Now:     func() time.Duration { return time.Since(start) },
+	})
+	ctx, stop := context.WithCancel(context.Background())
+	var run sync.WaitGroup
+	run.Go(func() { _ = l.Run(ctx) })
+	return l, func() { stop(); run.Wait() }
+}
+
+func TestOneHostGetsAFire(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fake := leasetest.NewFake()
+		fire := lease.Fire{Job: "reindex", At: time.Unix(1_700_000_000, 0)}
+		mine := 0
+		for _, owner := range []string{"a/b/1", "b/b/2", "c/b/3"} {
+			l, end := loop(t, fake, owner, nil)
+			defer end()
+			for range 2 { // whose answer was lost asks again
+				ok, err := l.Claim(t.Context(), fire)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if ok {
+					mine++
+				}
+			}
+			if ok, err := l.Claim(t.Context(), lease.Fire{Job: "reindex." + owner, At: fire.At}); !ok || err != nil {
+				t.Errorf("another job: %v, %v", ok, err)
+			}
+		}
+		if mine != 2 {
+			t.Errorf("%d times instead of twice to one host", mine)
+		}
+	})
+}
+
+func TestClaimDoesNotWaitForADeadServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, end := loop(t, leasetest.NewFake(), "a/b/1", func() leasetest.Fault { return leasetest.Fault{Lost: true} })
+		began := time.Now()
+		if _, err := l.Claim(t.Context(), lease.Fire{Job: "reindex", At: began}); err == nil {
+			t.Error("claimed")
+		}
+		if took := time.Since(began); took > 10*time.Second {
+			t.Errorf("it took %s", took)
+		}
+		if l.View().Err == nil {
+			t.Error("nobody is told that the store does not answer")
+		}
+		end()
+		if _, err := l.Claim(t.Context(), lease.Fire{Job: "reindex", At: began}); !errors.Is(err, lease.ErrEnded) {
+			t.Error(err)
+		}
+	})
+}
+
+// An idle loop asks for nothing but its own place and a look at the others.
+func TestTakeoverIsPrompt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fake := leasetest.NewFake()
+		a, endA := loop(t, fake, "a/b/1", nil)
+		b, endB := loop(t, fake, "b/b/2", nil)
+		defer endB()
+		a.Want("slot/x/0", false)
+		time.Sleep(time.Second)
+		b.Want("slot/x/0", false)
+		time.Sleep(time.Minute)
+		if !a.Get("slot/x/0").Held || b.Get("slot/x/0").Held {
+			t.Fatal("it is a's")
+		}
+		a.Leave("slot/x/0") // gracefully
+		time.Sleep(1100 * time.Millisecond)
+		if !b.Get("slot/x/0").Held {
+			t.Error("not taken over within a second of its release")
+		}
+		b.Leave("slot/x/0")
+		time.Sleep(time.Second)
+		a.Want("slot/x/0", false)
+		time.Sleep(time.Minute)
+		b.Want("slot/x/0", false)
+		time.Sleep(time.Second)
+		endA() // a dies: it holds a slot, so it gives back nothing
+		died := time.Now()
+		for !b.Get("slot/x/0").Held {
+			time.Sleep(10 * time.Millisecond)
+		}
+		if took := time.Since(died); took > 31*time.Second || took < 15*time.Second {
+			t.Errorf("taken over after %s", took)
+		}
+	})
+}
+
+func TestWhatCannotBeSafeIsRefused(t *testing.T) {
+	for _, c := range []struct{ ttl, fence time.Duration }{{30 * time.Second, 7 * time.Second}, {10 * time.Second, time.Second}, {7 * time.Second, 0}, {64 * time.Second, 30 * time.Second}} {
+		if err := (lease.Timing{TTL: c.ttl}).Fits(c.fence); err != nil {
+			t.Errorf("ttl %s, grace %s: %v", c.ttl, c.fence, err)
+		}
+	}
+	err := lease.Timing{TTL: 30 * time.Second}.Fits(30 * time.Second)
+	var fit *lease.FitError
+	if !errors.As(err, &fit) || fit.TTL != 64*time.Second || fit.Fence != 7*time.Second {
+		t.Fatalf("%+v", err)
+	}
+	if want := "29.85s < 10s + 2·5s + 30s + 2s"; !strings.Contains(err.Error(), want) {
+		t.Errorf("%v does not say %s", err, want)
+	}
+	for grace := time.Duration(0); grace < 10*time.Minute; grace += 777 * time.Millisecond {
+		errors.As(lease.Timing{TTL: time.Second}.Fits(grace), &fit)
+		if err := (lease.Timing{TTL: fit.TTL}).Fits(grace); err != nil {
+			t.Errorf("grace %s: the advice %s is no good: %v", grace, fit.TTL, err)
+		}
+		if err := (lease.Timing{TTL: fit.TTL - 1500*time.Millisecond}).Fits(grace); err == nil {
+			t.Errorf("grace %s: the advice %s is too long", grace, fit.TTL)
+		}
+	}
+}
+
+func TestOwnerStaysForABoot(t *testing.T) {
+	dir := t.TempDir()
+	first, err := lease.Owner(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := lease.Owner(dir)
+	if err != nil || again != first {
+		t.Errorf("%s, then %s, %v", first, again, err)
+	}
+	other, err := lease.Owner(t.TempDir())
+	if err != nil || other == first || lease.Host(other) != lease.Host(first) {
+		t.Errorf("another daemon of the host: %s, %v", other, err)
+	}
+}

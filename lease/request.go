@@ -1,0 +1,256 @@
+package lease
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// afterFailure is how long a store that did not answer is left alone, apart from
+// renewals.
+const afterFailure = time.Second
+
+// failed notes whether the store answers.
+func (l *Loop) failed(err error) bool {
+	l.mu.Lock()
+	changed := (err == nil) != (l.view.Err == nil)
+	if err != nil && l.view.Err == nil {
+		l.view.Since = time.Now()
+	}
+	l.view.Err = err
+	if err != nil {
+		l.asideAt = l.o.Now() + afterFailure
+	} else {
+		l.asideAt = 0
+	}
+	l.mu.Unlock()
+	if changed {
+		l.o.On.Listed()
+	}
+	return err != nil
+}
+
+func (l *Loop) take(ctx context.Context) {
+	l.mu.Lock()
+	now := l.o.Now()
+	var asks []Ask
+	for _, e := range l.entries {
+		if e.wanted && !e.Held && e.retryAt <= now {
+			asks = append(asks, Ask{Key: e.key, Value: e.value})
+		}
+	}
+	l.mu.Unlock()
+	slices.SortFunc(asks, func(a, b Ask) int { return compare(a.Key, b.Key) })
+	sent := l.o.Now()
+	answers, err := l.o.Store.Take(ctx, l.o.Owner, l.o.TTL, asks)
+	if l.failed(err) {
+		return
+	}
+	l.taken(sent, asks, answers)
+}
+
+// taken takes the answers to what was asked for at sent.
+func (l *Loop) taken(sent time.Duration, asks []Ask, answers []Answer) {
+	l.mu.Lock()
+	now := l.o.Now()
+	until := sent + l.o.Sure()
+	var changed []string
+	for i, a := range answers {
+		e := l.entries[asks[i].Key]
+		switch {
+		case e == nil || !e.wanted:
+			if a.Granted { // nobody wants it any more
+				l.leaving = append(l.leaving, Held{Key: asks[i].Key, Token: a.Token})
+			}
+			continue
+		case !a.Granted:
+			e.State = State{By: a.By}
+			e.retryAt = now + min(a.Left, eagerly) + rand.N(20*time.Millisecond)
+		default:
+			e.State = State{Held: true, Token: a.Token, Until: until}
+			if e.exclusive {
+				e.From = now + l.o.HoldOff(a.Clean)
+			}
+			if l.renewAt == never {
+				l.renewAt = sent + l.o.Interval()
+			}
+			l.renewAt = min(l.renewAt, sent+l.o.Interval())
+		}
+		changed = append(changed, e.key)
+	}
+	l.mu.Unlock()
+	l.o.On.Changed(changed)
+}
+
+// release gives back what nobody wants any more. If that fails its time runs out.
+func (l *Loop) release(ctx context.Context) {
+	l.mu.Lock()
+	held := l.leaving
+	l.leaving = nil
+	l.mu.Unlock()
+	l.failed(l.o.Store.Release(ctx, l.o.Owner, held))
+}
+
+func (l *Loop) list(ctx context.Context) {
+	sent := l.o.Now()
+	records, err := l.o.Store.List(ctx)
+	if l.failed(err) {
+		return
+	}
+	slices.SortFunc(records, func(a, b Record) int { return compare(a.Key, b.Key) })
+	l.mu.Lock()
+	pause := l.o.Interval()
+	if l.eager {
+		pause = min(pause, eagerly)
+	}
+	l.listAt = sent + pause - rand.N(pause/10+1)
+	changed := !l.view.Known || !sameRecords(l.view.Records, records)
+	l.view.Records, l.view.At, l.view.Known = records, sent, true
+	l.mu.Unlock()
+	if changed {
+		l.o.On.Listed()
+	}
+}
+
+// sameRecords compares all but the time that is left.
+func sameRecords(a, b []Record) bool {
+	return slices.EqualFunc(a, b, func(x, y Record) bool {
+		return x.Key == y.Key && x.Owner == y.Owner && x.Token == y.Token && bytes.Equal(x.Value, y.Value)
+	})
+}
+
+// call is a claim that somebody waits for.
+type call struct {
+	claim  Claim
+	answer chan claimed // of one
+}
+
+type claimed struct {
+	mine bool
+	err  error
+}
+
+// ErrEnded means that the loop has ended: nobody asks the store any more.
+var ErrEnded = errors.New("the engine is leaving")
+
+// Fire is one firing of a cron job over all hosts.
+type Fire struct {
+	Job string
+	At  time.Time // the nominal instant, not when somebody came to it
+
+	// Keep is how long the claim is remembered at least; 0: 35 days. It must be
+	// longer than a host can come too late: a month is fine for a daily job; for
+	// one that fires each minute a day will do, and spares the store.
+	Keep time.Duration
+}
+
+// Claim says whether this host is the one to run a fire: exactly one host is told
+// true, for each pair of job and instant, however often and from wherever it is
+// asked. That host is told true again if it asks again, as one must that did not
+// get the answer; so a host claims a fire once, and runs it once.
+//
+// An error means that nobody knows: the fire may be claimed by this host or by
+// another. Ask again until there is an answer, ctx ends, or the fire is too old;
+// what was never answered must not be run.
+func (l *Loop) Claim(ctx context.Context, f Fire) (mine bool, err error) {
+	keep := f.Keep
+	if keep <= 0 {
+		keep = 35 * 24 * time.Hour
+	}
+	key := JobPrefix + f.Job + "/" + strconv.FormatInt(f.At.Unix(), 10)
+	if n := f.At.Nanosecond(); n != 0 {
+		key += "." + strings.TrimRight(fmt.Sprintf("%09d", n), "0")
+	}
+	return l.claim(ctx, Claim{Key: key, Keep: keep})
+}
+
+// Post makes a command to all hosts, which see it when they next look.
+func (l *Loop) Post(ctx context.Context, id string, value []byte, keep time.Duration) error {
+	_, err := l.claim(ctx, Claim{Key: OrderPrefix + id, Value: value, Keep: keep})
+	return err
+}
+
+func (l *Loop) claim(ctx context.Context, c Claim) (bool, error) {
+	w := &call{claim: c, answer: make(chan claimed, 1)}
+	l.mu.Lock()
+	if l.ended {
+		l.mu.Unlock()
+		return false, fmt.Errorf("claim %s: %w", c.Key, ErrEnded)
+	}
+	l.calls = append(l.calls, w)
+	l.stir()
+	l.mu.Unlock()
+	select {
+	case a := <-w.answer:
+		if a.err != nil {
+			return false, fmt.Errorf("claim %s on %s: %w", c.Key, l.o.Name, a.err)
+		}
+		return a.mine, nil
+	case <-ctx.Done():
+		return false, fmt.Errorf("claim %s on %s: %w", c.Key, l.o.Name, ctx.Err())
+	}
+}
+
+// serve makes the claim that has waited longest. A store that does not answer is
+// answered for to all who wait: they may want to do something else.
+func (l *Loop) serve(ctx context.Context) {
+	l.mu.Lock()
+	w := l.calls[0]
+	l.calls = l.calls[1:]
+	l.mu.Unlock()
+	mine, err := l.o.Store.Claim(ctx, l.o.Owner, w.claim)
+	w.answer <- claimed{mine, err}
+	if l.failed(err) {
+		l.refuse(err)
+	}
+	if strings.HasPrefix(w.claim.Key, OrderPrefix) {
+		l.mu.Lock()
+		l.listAt = 0
+		l.mu.Unlock()
+	}
+}
+
+func (l *Loop) refuse(err error) {
+	l.mu.Lock()
+	calls := l.calls
+	l.calls = nil
+	l.mu.Unlock()
+	for _, w := range calls {
+		w.answer <- claimed{false, err}
+	}
+}
+
+func (l *Loop) end() {
+	l.mu.Lock()
+	l.ended = true
+	l.mu.Unlock()
+	l.refuse(ErrEnded)
+}
+
+// goodbye gives back what has been left, in the time of one request.
+func (l *Loop) goodbye(ctx context.Context) {
+	l.mu.Lock()
+	slots := 0
+	for key, e := range l.entries {
+		if e.Held && strings.HasPrefix(key, SlotPrefix) {
+			slots++
+		}
+	}
+	if e := l.entries[HostPrefix+l.o.Owner]; slots == 0 && e != nil && e.Held {
+		l.leaving = append(l.leaving, Held{Key: e.key, Token: e.Token})
+	}
+	n := len(l.leaving)
+	l.mu.Unlock()
+	if n == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), min(l.o.Request(), 2*time.Second))
+	defer cancel()
+	l.release(ctx)
+}
