@@ -49,6 +49,9 @@ type Probe struct {
 	active int           // goroutines inside the backend
 	idle   chan struct{} // closed when active falls to 0; nil before the first look
 	closed bool
+
+	denied   string    // why the credentials were refused; "" = they never were
+	deniedAt time.Time // and when, last
 }
 
 // NewProbe prepares the probe of the connection called name; it opens nothing.
@@ -65,12 +68,18 @@ func NewProbe(name string, spec Spec, timeout time.Duration) *Probe {
 // A connection is up when it answered about its queues, be it that one or all
 // are unknown, or when it answers a ping: a query that is wrong or slow does not
 // make a database "down".
+//
+// After a *Denied the same Observation is returned, with the time it was made,
+// until 30 s are over.
 func (p *Probe) Look(ctx context.Context, queues []Queue) Observation {
 	began := time.Now()
+	o, held := p.held(queues)
+	if held {
+		return o
+	}
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
 
-	var o Observation
 	if err := p.enter(); err != nil {
 		o = down(err.Error(), queues)
 	} else {
@@ -194,7 +203,7 @@ func (p *Probe) ask(ctx context.Context, queues []Queue) (o Observation) {
 	}
 	if err != nil {
 		p.drop(conn)
-		return down(redact(conn, p.reason(ctx, err)), queues)
+		return down(p.hold(err, redact(conn, p.reason(ctx, err))), queues)
 	}
 	return Observation{Up: true, Readings: readings}
 }

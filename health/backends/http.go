@@ -129,10 +129,14 @@ func (w *web) Ping(ctx context.Context) error {
 	if status == 0 {
 		return err
 	}
-	if status != w.expect {
-		return fmt.Errorf("answered with status %d instead of %d", status, w.expect)
+	if status == w.expect {
+		return nil
 	}
-	return nil
+	err = fmt.Errorf("answered with status %d instead of %d", status, w.expect)
+	if status == http.StatusUnauthorized && w.user != nil {
+		err = &health.Denied{Err: err}
+	}
+	return err
 }
 
 // page is one answer, which several queues may be read from.

@@ -153,6 +153,9 @@ type readOnly struct{ driver.Connector }
 
 func (r readOnly) Connect(ctx context.Context) (driver.Conn, error) {
 	conn, err := r.Connector.Connect(ctx)
+	if e, ok := errors.AsType[*mysql.MySQLError](err); ok && (e.Number == 1045 || e.Number == 1698) { // access denied
+		err = &health.Denied{Err: err}
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -273,6 +273,9 @@ func (r *rabbit) connect(ctx context.Context) (done func(), err error) {
 		if socket != nil {
 			socket.Close()
 		}
+		if refusal, ok := errors.AsType[*amqp.Error](err); ok && refusal.Server && refusal.Code == amqp.AccessRefused {
+			err = &health.Denied{Err: err}
+		}
 		return nil, err
 	}
 	r.mu.Lock()

@@ -313,7 +313,7 @@ func TestRabbitMQRefuses(t *testing.T) {
 func TestRabbitMQWrongPassword(t *testing.T) {
 	r := newRabbitRig(t)
 	o := look(t, spec(t, "rabbitmq", "{type: rabbitmq, url: %q}", r.amqpURL(t, r.addr(t), "wrong")), health.Queue{Name: "x"})
-	if o.Up || !strings.Contains(o.Err, "ACCESS_REFUSED") || o.Latency > 2*time.Second {
+	if o.Up || !strings.Contains(o.Err, "ACCESS_REFUSED") || !strings.Contains(o.Err, "asked again every 30s") || o.Latency > 2*time.Second {
 		t.Errorf("got %+v", o)
 	}
 }

@@ -86,6 +86,8 @@ func (s *Suite) wrongPassword(t *testing.T) {
 	for range 2 {
 		if o := p.look(s.some(t)...); o.Up || o.Latency > patience/2 {
 			t.Errorf("a wrong password gave, after %s: up %v, %s", o.Latency, o.Up, o.Err)
+		} else if !strings.Contains(o.Err, "asked again every 30s") {
+			t.Errorf("a wrong password is tried every second, for the backend gave no *health.Denied: %s", o.Err)
 		}
 	}
 }
