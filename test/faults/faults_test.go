@@ -8,6 +8,7 @@
 package faults
 
 import (
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -17,6 +18,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if socket := os.Getenv(refuseEnv); socket != "" {
+		fmt.Fprintln(os.Stderr, launch(socket, os.Args[1:]))
+		os.Exit(97)
+	}
 	if os.Getenv(consumerEnv) != "" {
 		os.Exit(consume(os.Args[1:]))
 	}
@@ -51,15 +56,14 @@ func (c fault) chosen() bool {
 }
 
 func TestFaults(t *testing.T) {
-	for _, list := range [][]fault{engineFaults, engineMoreFaults, stopFaults, exitFaults, outputFaults, brokerFaults, fileFaults, idFaults, keeperFaults} {
-		for _, c := range list {
-			if !c.chosen() {
-				continue
-			}
-			t.Run(c.name, func(t *testing.T) {
-				t.Parallel()
-				c.run(t)
-			})
+	for _, c := range slices.Concat(engineFaults, engineMoreFaults, stopFaults, exitFaults, outputFaults, brokerFaults, deafFaults, fileFaults, idFaults,
+		keeperFaults, scarceFaults) {
+		if !c.chosen() {
+			continue
 		}
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			c.run(t)
+		})
 	}
 }

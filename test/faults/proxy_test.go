@@ -158,11 +158,22 @@ func newBroker(t *testing.T, ready int) *broker {
 			http.Error(w, "who are you?", http.StatusUnauthorized)
 			return
 		}
+		if r.URL.Path == "/missing" {
+			http.NotFound(w, r)
+			return
+		}
 		_, _ = fmt.Fprintf(w, "%d", b.ready)
 	}))
 	t.Cleanup(s.Close)
 	b.proxy = newProxy(t, s.Listener.Addr().String())
 	return b
+}
+
+// requests is how many it has answered, those of strangers included.
+func (b *broker) requests() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.asked
 }
 
 // connection is its entry in the file, with a timeout that a test can wait for.

@@ -27,7 +27,7 @@ while [ -n "$found" ]; do
 		fi
 	done 2>/dev/null
 done
-for g in /sys/fs/cgroup/freezer/"${0##*/}"*; do [ ! -d "$g" ] || rmdir "$g"; done
+for g in /sys/fs/cgroup/freezer/"${0##*/}"* /sys/fs/cgroup/pids/"${0##*/}"* /sys/fs/cgroup/memory/"${0##*/}"*; do [ ! -d "$g" ] || rmdir "$g"; done
 while read -r _ m _; do case "$m" in "$0"/*) umount -l "$m" ;; esac; done </proc/mounts
 rm -rf "$0"`
 
