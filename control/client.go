@@ -89,14 +89,21 @@ func (c *Client) Logs(ctx context.Context, n int, follow bool, names []string, e
 	return follows(ctx, c, "/v1/logs", n, follow, names, emit)
 }
 
-// ask reads; a daemon that vanishes while answering is asked once more, as
-// reading twice does no harm.
+// asks is how often a question is put at most: reading twice does no harm. A
+// daemon may vanish while it answers, and where hundreds ask at once who is slow
+// to begin loses its place.
+const asks = 5
+
+// ask reads.
 func (c *Client) ask(ctx context.Context, path string, v url.Values, answer any) error {
 	ctx, cancel := c.bounded(ctx, answerLimit)
 	defer cancel()
-	err := c.call(ctx, "GET", path, v, nil, answer)
-	if _, lost := errors.AsType[*Lost](err); lost {
+	var err error
+	for range asks {
 		err = c.call(ctx, "GET", path, v, nil, answer)
+		if _, lost := errors.AsType[*Lost](err); !lost {
+			break
+		}
 	}
 	return hung(ctx, err)
 }
