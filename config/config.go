@@ -204,7 +204,7 @@ const WaitIdle = "idle"
 type Stop struct {
 	Signal  syscall.Signal `yaml:"signal" format:"signal"`
 	Grace   time.Duration  `yaml:"grace"`
-	Scope   string         `yaml:"scope" format:"scope"`       // process | group; group with `shell`
+	Scope   string         `yaml:"scope" format:"scope"`       // process | group | tree; group with `shell`
 	Command []string       `yaml:"command"`                    // run once per instance before the signal; nil = none
 	WaitFor string         `yaml:"wait_for" format:"wait_for"` // "" | idle: no signal; it is ended at a moment when its queue has nothing in flight
 }

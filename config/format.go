@@ -1,7 +1,6 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -72,12 +71,10 @@ func parseSignal(text string) (syscall.Signal, error) {
 
 func parseScope(text string) (string, error) {
 	switch text {
-	case "process", "group":
+	case "process", "group", "tree":
 		return text, nil
-	case "tree":
-		return "", errors.New("scope tree is not supported yet; use process or group")
 	}
-	return "", fmt.Errorf("expected one of process, group, got %s", kind.Quote(text))
+	return "", fmt.Errorf("expected one of process, group, tree, got %s", kind.Quote(text))
 }
 
 // UnmarshalNode reads a number, or a map with min and max.

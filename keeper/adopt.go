@@ -34,12 +34,12 @@ func (k *keeper) takeOverFrom(left []pidfile.Run) {
 	if len(left) == 0 {
 		return
 	}
-	groups := proc.Groups()
+	sessions := proc.Sessions()
 	for _, was := range left {
 		p, err := proc.Adopt(was.PID, was.Began, was.Started)
 		alive := err == nil
 		group := k.populated(was.Slot)
-		if !alive && (group != nil || groups[was.PID]) {
+		if !alive && (group != nil || sessions[was.PID] || k.carried(was)) {
 			p = proc.Gone(was.PID, was.Began, was.Started)
 		}
 		if strings.IndexByte(was.Slot, '/') < 1 {
@@ -82,6 +82,12 @@ func (k *keeper) populated(slot string) *proc.Cgroup {
 	return g
 }
 
+// carried says whether a process has the mark of a run. With cgroups it would be in
+// the run's.
+func (k *keeper) carried(was pidfile.Run) bool {
+	return k.tree == nil && was.Serial != "" && len(k.everywhere(runVariable+"="+runID(was.Slot, was.Run, was.Serial))) > 0
+}
+
 func (k *keeper) slotOf(name string) *slot {
 	s := k.slots[name]
 	if s == nil {
@@ -97,11 +103,14 @@ func (k *keeper) slotOf(name string) *slot {
 func (s *slot) adopt(was pidfile.Run, p *proc.Process) *run {
 	now := proc.Boottime()
 	spec := &Spec{Tag: was.Tag, Stop: Stop{Signal: was.Signal, Grace: was.Grace}}
-	if was.Group {
-		spec.Stop.Scope = scopeGroup
+	for scope, n := range scopes {
+		if n == was.Scope {
+			spec.Stop.Scope = scope
+		}
 	}
 	r := newRun(s, was.Run, spec)
 	r.p, r.at, r.adopted = p, time.Now().Add(was.Started-now), true
+	r.serial, r.uid = was.Serial, was.UID
 	s.run = r
 	s.k.live++
 	s.k.pids[p.PID] = struct{}{}

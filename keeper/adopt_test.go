@@ -171,17 +171,20 @@ func TestTerminateWithAdopted(t *testing.T) {
 	}
 }
 
-// Nothing leaves a cgroup: what went into a session of its own with a parent
-// that is gone is ended with its run, by the grace or by force, and by the next
-// keeper if need be.
+// What went into a session of its own with a parent that is gone is ended with its
+// run, by the grace or by force, and by the next keeper if need be; with cgroups
+// and without.
 func TestNothingLeavesItsRun(t *testing.T) {
-	t.Parallel()
-	r := newRig(t)
-	l, _ := r.connect()
-	if r.bare() {
-		t.Log("this machine has no cgroup version 2: see TestStrangersAreReaped")
-		return
+	for _, way := range ways {
+		t.Run(way.name, func(t *testing.T) {
+			t.Parallel()
+			nothingLeavesItsRun(t, newRig(t, way.env))
+		})
 	}
+}
+
+func nothingLeavesItsRun(t *testing.T, r *rig) {
+	l, _ := r.connect()
 	const flee = "(setsid sh -c 'trap \"\" TERM; echo $$; while :; do sleep 0.01; done' &) ; "
 	fled := func(slot string) int {
 		pid := 0
@@ -231,7 +234,7 @@ func TestNothingLeavesItsRun(t *testing.T) {
 	r.die(l)
 	syscall.Kill(left.PID, syscall.SIGKILL)
 	eventually(t, "the process is gone", func() bool { return !alive(left.PID) })
-	r.startKeeper()
+	r.startKeeper(r.env...)
 	l, slots := r.connect()
 	for _, s := range slots {
 		nobodys(t, s.PID)
@@ -239,6 +242,3 @@ func TestNothingLeavesItsRun(t *testing.T) {
 	eventually(t, "what fled is gone too", func() bool { return !alive(pid) })
 	l.start("left/0", 2, r.spec("left/0", "exec sleep 1000"))
 }
-
-// bare says whether the keeper has no cgroups.
-func (r *rig) bare() bool { return strings.Contains(r.stderr(), "no cgroups") }

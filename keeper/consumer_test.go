@@ -67,8 +67,9 @@ func playConsumer(args []string) {
 				}
 				<-time.After(5 * time.Millisecond)
 			}
-		case "away": // a child in a session of its own
+		case "away": // a child in a session of its own that nothing tells of
 			c := exec.Command("/bin/sh", "-c", "sleep 0.3")
+			c.Env = []string{}
 			c.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 			if err := c.Start(); err != nil {
 				fmt.Println(err)

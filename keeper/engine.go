@@ -148,6 +148,7 @@ func (e *engine) receive() {
 		e.in = append(make([]byte, 0, 2*len(e.in)+readChunk), e.in...)
 	}
 	n, err := unix.Read(e.conn, e.in[len(e.in):len(e.in)+readChunk])
+	e.k.kin = kin{} // a request is for what is there when it is made
 	switch {
 	case n > 0:
 		e.in = e.in[:len(e.in)+n]

@@ -17,6 +17,9 @@ const (
 	frostTime = time.Second
 	// frostLook is the time between two looks whether they do.
 	frostLook = 2 * time.Millisecond
+	// shakeTime is when those that stand still by signal are let go for an instant: a
+	// vfork whose child was stopped before its exec would hold its parent for ever.
+	shakeTime = 50 * time.Millisecond
 )
 
 // frost is the standing still of a run.
@@ -24,9 +27,10 @@ type frost struct {
 	lookAt time.Duration // when to look whether all stand still; never: they do, or none is wanted
 	failAt time.Duration // when that has taken too long
 	thawAt time.Duration // when they go on in any case; never: they do
+	shake  time.Duration // when they are let go for an instant
 }
 
-var warm = frost{lookAt: never, failAt: never, thawAt: never}
+var warm = frost{lookAt: never, failAt: never, thawAt: never, shake: never}
 
 func (f *frost) next() time.Duration { return min(f.lookAt, f.thawAt) }
 
@@ -40,7 +44,7 @@ func (k *keeper) freeze(f FreezeRequest) error {
 		r.thaw()
 	case r.frost.thawAt == never:
 		now := proc.Boottime()
-		r.frost = frost{lookAt: now, failAt: now + frostTime, thawAt: now + maxFreeze}
+		r.frost = frost{lookAt: now, failAt: now + frostTime, thawAt: now + maxFreeze, shake: now + shakeTime}
 		r.stand(true)
 		r.chill(now)
 	}
@@ -59,6 +63,10 @@ func (r *run) stand(still bool) {
 		sig = unix.SIGSTOP
 	}
 	_ = r.p.SignalGroup(sig) // one that is gone already will be seen
+	for _, m := range r.kin(func(int) bool { return false }) {
+		_ = m.Signal(sig)
+		m.Close()
+	}
 }
 
 // chill looks whether all processes of the run stand still by now.
@@ -70,6 +78,11 @@ func (r *run) chill(now time.Duration) {
 		r.thaw()
 		r.slot.k.engine.tell(frameFrozen, Frozen{Slot: r.slot.name, Run: r.id, Err: "its processes do not stand still within " + frostTime.String()})
 	} else {
+		if now >= r.frost.shake && r.slot.group == nil {
+			r.frost.shake = now + shakeTime
+			r.stand(false)
+			r.stand(true)
+		}
 		r.frost.lookAt = now + frostLook
 	}
 	r.slot.k.poll.at(r.frost.next())
@@ -85,7 +98,22 @@ func (r *run) still() (bool, []int) {
 		pids, err := g.Procs()
 		return err == nil, pids
 	}
-	return r.p.Stopped()
+	return r.stopped()
+}
+
+// stopped is still where there is no cgroup: what is found to move is stopped, too,
+// until a look finds nothing that does. Who stands still does not fork.
+func (r *run) stopped() (bool, []int) {
+	all, pids := r.p.Stopped(), []int{r.p.PID}
+	for _, m := range r.kin(func(int) bool { return false }) {
+		if !m.Stopped() {
+			all = false
+			_ = m.Signal(unix.SIGSTOP)
+		}
+		pids = append(pids, m.PID)
+		m.Close()
+	}
+	return all, pids
 }
 
 func (r *run) thaw() {

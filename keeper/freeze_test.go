@@ -27,12 +27,12 @@ func (l *link) frozen(slot string, run uint64) Frozen {
 // A run that is held is not signalled; it stands still when it is to, goes on
 // when it is to, and is ended as it stands. With cgroups and without.
 func TestSafePoint(t *testing.T) {
-	for name, env := range map[string]string{"cgroup": "", "session": "1"} {
-		t.Run(name, func(t *testing.T) {
+	for _, way := range ways {
+		t.Run(way.name, func(t *testing.T) {
 			t.Parallel()
-			r := newRig(t, bareEnv+"="+env)
+			r := newRig(t, way.env)
 			l, _ := r.connect()
-			const talk = "trap 'echo term' TERM; sh -c 'while :; do echo child; sleep 0.01; done' & while :; do echo on; sleep 0.01; done"
+			const talk = "trap 'echo term' TERM; (setsid sh -c 'while :; do echo child; sleep 0.01; done' &) ; while :; do echo on; sleep 0.01; done"
 			l.start(slot0, 1, r.spec(slot0, talk))
 			r.says(slot0, "child")
 			l.ask(l.Stop(StopRequest{Slot: slot0, Run: 1, Stop: Stop{Signal: int(syscall.SIGTERM), Grace: time.Hour, Hold: true}}))

@@ -83,6 +83,8 @@ type heldRun struct {
 	Ran       time.Duration `json:"ran,omitempty"`
 	Leftovers int           `json:"leftovers,omitempty"`
 	Serial    string        `json:"serial"`
+	UID       *int          `json:"uid,omitempty"` // nil: what the specification says
+	Told      []int         `json:"told,omitempty"`
 	Idle      bool          `json:"idle,omitempty"`
 	Frozen    bool          `json:"frozen,omitempty"` // goes on: who wanted it to stand still is gone
 }

@@ -65,6 +65,7 @@ type keeper struct {
 	null      int
 	contained string        // see Hello
 	tree      *proc.Cgroups // nil: processes are held together by their sessions only
+	kin       kin           // what this turn of the loop knows of processes without a cgroup
 	oom       *proc.OOM     // nil: the keeper is not protected
 	since     time.Time     // the keeper's start
 	id        string        // part of QSUPER_RUN_ID that no other keeper has
@@ -223,6 +224,7 @@ func (k *keeper) loop() error {
 			timeout = lullTime
 		}
 		before := k.following
+		k.kin = kin{}
 		if err := k.poll.poll(timeout); err != nil {
 			return err
 		}

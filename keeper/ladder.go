@@ -9,8 +9,12 @@ import (
 
 const (
 	scopeGroup = "group"
+	scopeTree  = "tree"
 	sigkill    = syscall.SIGKILL
 )
+
+// scopes are what the record of runs has for them.
+var scopes = map[string]uint64{scopeGroup: 1, scopeTree: 2}
 
 func (s *Stop) signal() syscall.Signal {
 	if s.Signal == 0 {
@@ -78,11 +82,14 @@ func (r *run) signal() {
 	if r.exit != nil {
 		return
 	}
-	to := r.p.Signal
-	if r.stopping.Scope == scopeGroup {
-		to = r.p.SignalGroup
+	switch r.stopping.Scope { // one that is gone already will be seen
+	case scopeTree:
+		r.signalTree(sig)
+	case scopeGroup:
+		_ = r.p.SignalGroup(sig)
+	default:
+		_ = r.p.Signal(sig)
 	}
-	_ = to(sig) // one that is gone already will be seen
 	r.wakeAt = proc.Boottime() + wakeTime
 	r.slot.k.poll.at(r.wakeAt)
 }
@@ -93,6 +100,8 @@ func (r *run) wake() {
 	r.wakeAt = never
 	switch {
 	case r.exit != nil:
+	case r.stopping.Scope == scopeTree:
+		r.wakeTree()
 	case r.stopping.Scope == scopeGroup:
 		_ = r.p.SignalGroup(syscall.SIGCONT)
 	default:

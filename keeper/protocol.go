@@ -67,7 +67,7 @@ type Log struct {
 type Stop struct {
 	Command []string      `json:"command,omitempty"`
 	Signal  int           `json:"signal"`
-	Scope   string        `json:"scope"` // process | group
+	Scope   string        `json:"scope"` // process | group | tree: all that belongs to the run
 	Grace   time.Duration `json:"grace"`
 
 	// Hold leaves the signal out: the grace runs, and the engine looks for a moment

@@ -123,7 +123,12 @@ type rig struct {
 	err    bytes.Buffer
 	errMu  sync.Mutex
 	engs   *net.UnixListener
+	env    []string
 }
+
+// ways are those in which processes are held together. Where the machine has no
+// cgroups both are the second.
+var ways = []struct{ name, env string }{{"cgroup", bareEnv + "="}, {"session", bareEnv + "=1"}}
 
 // link is one engine as the test sees it.
 type link struct {
@@ -145,7 +150,7 @@ func newRig(t testing.TB, env ...string) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{t: t, dir: dir, engs: l}
+	r := &rig{t: t, dir: dir, engs: l, env: env}
 	r.startKeeper(env...)
 	t.Cleanup(func() {
 		l.Close() // whatever engine comes now gives up

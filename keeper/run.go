@@ -2,6 +2,7 @@ package keeper
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"syscall"
@@ -30,7 +31,8 @@ type run struct {
 	lock *file.Lock    // while it is being started; nil: the slot has none
 	at   time.Time
 
-	serial    string // part of QSUPER_RUN_ID: no other run of this boot has it
+	serial    string // part of QSUPER_RUN_ID: no other run of this boot has it; "" = not known
+	uid       int    // whom the process was started as
 	output    int    // while it is being started: the pipe, opened for it; 0: none
 	step      string
 	stopping  Stop          // the ladder under way
@@ -56,7 +58,8 @@ type run struct {
 	exit      *proc.Exit // nil: the process runs
 	exitAt    time.Time
 	ran       time.Duration
-	members   map[int]*member // left in the group after the process
+	told      []int           // besides the process itself, who had the signal for the whole tree
+	members   map[int]*member // left of the run after the process
 	leftovers int             // how many there have been
 	drainBy   time.Duration   // never: the run is not over
 	drain     atomic.Int32    // waiting, drained
@@ -70,12 +73,12 @@ const (
 
 func newRun(s *slot, id uint64, spec *Spec) *run {
 	return &run{
-		slot: s, id: id, spec: spec,
+		slot: s, id: id, spec: spec, uid: spec.uid(),
 		frost: warm, deadline: never, signalAt: never, wakeAt: never, drainBy: never, lookAt: never, giveUp: never,
 	}
 }
 
-// member is a process of the group that outlived its leader.
+// member is a process of the run that outlived the main process.
 type member struct {
 	run *run
 	proc.Member
@@ -109,7 +112,8 @@ func (r *run) begun(p *proc.Process, err error) {
 	k.pids[p.PID] = struct{}{}
 	err = k.runs.Put(pidfile.Run{
 		Slot: s.name, Run: r.id, PID: p.PID, Began: p.Began, Started: p.Started,
-		Signal: r.spec.Stop.Signal, Grace: max(r.spec.Stop.Grace, 0), Group: r.spec.Stop.Scope == scopeGroup, Tag: r.spec.Tag,
+		Signal: r.spec.Stop.Signal, Grace: max(r.spec.Stop.Grace, 0), Scope: scopes[r.spec.Stop.Scope], Tag: r.spec.Tag,
+		Serial: r.serial, UID: r.uid,
 	})
 	if err != nil { // the disk is full: the lock guards the slot all the same
 		k.log.Warn("run not recorded; a later daemon may not know its process", "slot", s.name, "error", err)
@@ -201,6 +205,9 @@ func (r *run) leave() {
 
 // hadSignal says whether the stop signal has reached a member already.
 func (r *run) hadSignal(pid int) bool {
+	if r.stopping.Scope == scopeTree {
+		return slices.Contains(r.told, pid)
+	}
 	group, err := syscall.Getpgid(pid)
 	return r.stopping.Scope == scopeGroup && err == nil && group == r.p.PID
 }

@@ -137,7 +137,7 @@ func (s *slot) successor(e *Exited) uint64 {
 // outlive the run as its holder.
 func (s *slot) process(r *run, pid string) *proc.Spec {
 	p := r.spec.process()
-	p.Env = append(slices.Concat(p.Env, r.spec.Own), "QSUPER_RUN_ID="+s.name+"."+strconv.FormatUint(r.id, 10)+"."+r.serial)
+	p.Env = append(slices.Concat(p.Env, r.spec.Own), runVariable+"="+runID(s.name, r.id, r.serial))
 	if pid != "" {
 		p.Env = append(p.Env, "QSUPER_PID="+pid)
 	}

@@ -1,7 +1,10 @@
 package keeper
 
 import (
+	"fmt"
+	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -159,6 +162,36 @@ func TestScopeGroup(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 	r.says(slot0, "child")
+}
+
+// The signal reaches, once, what is in another session and has lost its parent. The
+// main process waits for the end of both, which nothing but the signal brings.
+func TestScopeTree(t *testing.T) {
+	const child = `'trap "echo %s; rm -f %[1]s" TERM; echo up; while test -e %[1]s; do sleep 0.02; done'`
+	near, far := fmt.Sprintf(child, "near"), fmt.Sprintf(child, "far")
+	script := "trap 'echo main' TERM; touch near far; setsid sh -c " + near + " & (setsid sh -c " + far + " &) ; " +
+		"while test -e near || test -e far; do sleep 0.02; done; exit 3"
+	for _, way := range ways {
+		t.Run(way.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, way.env)
+			l, _ := r.connect()
+			l.start(slot0, 1, r.spec(slot0, script))
+			r.says(slot0, "up\nup")
+			s := stop(time.Minute)
+			s.Stop.Scope = scopeTree
+			l.ask(l.Stop(s))
+			if e := get[Exited](l); e.Code != 3 || e.Step != StepSignal {
+				t.Errorf("%+v", e)
+			}
+			for _, who := range []string{"main", "near", "far"} {
+				r.says(slot0, who)
+			}
+			if b, _ := os.ReadFile(r.logPath(slot0)); strings.Count(string(b), "near")+strings.Count(string(b), "far")+strings.Count(string(b), "main") != 3 {
+				t.Errorf("signalled more than once:\n%s", b)
+			}
+		})
+	}
 }
 
 func TestLeftoversHoldTheSlot(t *testing.T) {

@@ -13,17 +13,18 @@ const (
 )
 
 // openTree finds out whether runs can have cgroups. Where they cannot, what a
-// process starts is found by its session, and what leaves that is not.
+// process starts is found by its session, by descent and by its mark, see
+// proc.Process.Kin.
 func (k *keeper) openTree() {
 	k.contained = ByCgroup
 	if k.opt.NoCgroups {
-		k.contained = BySession + ": cgroups are switched off"
+		k.contained = BySession + ": cgroups are switched off by QSUPER_CGROUPS"
 		return
 	}
 	tree, err := proc.OpenCgroups(k.opt.StateDir)
 	if err != nil {
 		k.contained = BySession + ": " + err.Error()
-		k.log.Info("no cgroups; processes that leave their session are not followed", "reason", err)
+		k.log.Info("no cgroups; what consumers start is found by session, descent and environment", "reason", err)
 		return
 	}
 	k.tree = tree
@@ -64,16 +65,15 @@ func (r *run) alone() bool {
 		lives, err := g.Populated()
 		return err == nil && !lives
 	}
-	return r.p.Alone()
+	return !r.adopted && r.p.Alone() && len(r.slot.k.orphans()) == 0
 }
 
 // find holds what is left of the run beside its main process and its members.
 func (r *run) find() []proc.Member {
-	known := func(pid int) bool { return r.members[pid] != nil || r.command != nil && pid == r.command.PID }
 	if g := r.slot.group; g != nil {
-		return g.Members(known)
+		return g.Members(r.known)
 	}
-	return r.p.Group(known)
+	return r.kin(r.known)
 }
 
 // killTree kills what the run has, whether it is known or not.

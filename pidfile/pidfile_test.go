@@ -4,10 +4,12 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -158,7 +160,8 @@ func TestRunsOutliveTheirWriter(t *testing.T) {
 	}
 	alive := self("orders/0", 1)
 	full := self(strings.Repeat("x", maxSlot), 1<<62)
-	full.Signal, full.Grace, full.Group, full.Tag = 64, 1<<62, true, strings.Repeat("y", maxTag)
+	full.Signal, full.Grace, full.Scope, full.Tag = 64, 1<<62, 2, strings.Repeat("y", maxTag)
+	full.Serial, full.UID = strings.Repeat("z", maxSerial), 1<<32-1
 	dropped := self("orders/3", 4)
 	torn := self("orders/4", 5)
 	long := self(strings.Repeat("x", maxSlot+1), 1)
@@ -210,6 +213,16 @@ func TestRunsOutliveTheirWriter(t *testing.T) {
 		if _, left, err := OpenRuns(dir); err != nil || len(left) != 0 {
 			t.Errorf("%q: %v, %v", text, left, err)
 		}
+	}
+}
+
+// An earlier release has recorded less.
+func TestParseOldLine(t *testing.T) {
+	text := "orders/0 7 812 1000 2000 15 30 1 .tag"
+	old := line([]byte(text + " " + strconv.FormatUint(uint64(crc32.ChecksumIEEE([]byte(text))), 16)))
+	want := Run{Slot: "orders/0", Run: 7, PID: 812, Began: 1000, Started: 2000, Signal: 15, Grace: 30, Scope: 1, Tag: "tag"}
+	if run, ok := parse(old[:]); !ok || run != want {
+		t.Errorf("%+v, %v", run, ok)
 	}
 }
 

@@ -26,8 +26,10 @@ type Run struct {
 	// What the next daemon has to know before it has read anything else.
 	Signal int           // of the graceful stop
 	Grace  time.Duration // until SIGKILL
-	Group  bool          // the signal is for the whole group
+	Scope  uint64        // whom the signal is for: 0 = the process, 1 = its group, 2 = all of the run
 	Tag    string        // the engine's, without white space, up to maxTag bytes: what the process was started from
+	Serial string        // what its QSUPER_RUN_ID ends in, without white space; "" = not known
+	UID    int           // whom it was started as
 }
 
 // Runs is the record of what runs: one file with a line of fixed length for
@@ -47,6 +49,10 @@ const (
 	lineLen  = 384
 	maxSlot  = 160 // bytes; 128 of a consumer's name, a slash, a number
 	maxTag   = 64
+
+	maxSerial = 32
+	oldFields = 9 // of a line before it had Serial and UID
+	newFields = 11
 )
 
 // OpenRuns opens the record in a state directory that the caller owns. It returns
@@ -119,14 +125,12 @@ func (r *Runs) Put(run Run) error {
 	}
 	var b [lineLen]byte
 	s := append(b[:0], run.Slot...)
-	group := uint64(0)
-	if run.Group {
-		group = 1
-	}
-	for _, n := range [...]uint64{run.Run, uint64(run.PID), uint64(run.Began), uint64(run.Started), uint64(run.Signal), uint64(run.Grace), group} {
+	for _, n := range [...]uint64{run.Run, uint64(run.PID), uint64(run.Began), uint64(run.Started), uint64(run.Signal), uint64(run.Grace), run.Scope} {
 		s = strconv.AppendUint(append(s, ' '), n, 10)
 	}
 	s = append(append(s, ' ', '.'), run.Tag[:min(len(run.Tag), maxTag)]...) // the dot stands for an empty one
+	s = append(append(s, ' ', '.'), run.Serial[:min(len(run.Serial), maxSerial)]...)
+	s = strconv.AppendUint(append(s, ' '), uint64(run.UID), 10)
 	s = strconv.AppendUint(append(s, ' '), uint64(crc32.ChecksumIEEE(s)), 16)
 	b = line(s)
 	if _, err := r.f.WriteAt(b[:], i*lineLen); err != nil {
@@ -163,7 +167,7 @@ func parse(b []byte) (Run, bool) {
 	}
 	sum, err := strconv.ParseUint(string(b[i+1:]), 16, 32)
 	f := bytes.Fields(b[:i])
-	if err != nil || uint32(sum) != crc32.ChecksumIEEE(b[:i]) || len(f) != 9 {
+	if err != nil || uint32(sum) != crc32.ChecksumIEEE(b[:i]) || len(f) != oldFields && len(f) != newFields {
 		return Run{}, false
 	}
 	var n [7]uint64
@@ -172,8 +176,16 @@ func parse(b []byte) (Run, bool) {
 			return Run{}, false
 		}
 	}
-	return Run{
+	run := Run{
 		Slot: string(f[0]), Run: n[0], PID: int(n[1]), Began: time.Duration(n[2]), Started: time.Duration(n[3]),
-		Signal: int(n[4]), Grace: time.Duration(n[5]), Group: n[6] == 1, Tag: string(f[8][1:]),
-	}, true
+		Signal: int(n[4]), Grace: time.Duration(n[5]), Scope: n[6], Tag: string(f[8][1:]),
+	}
+	if len(f) == newFields {
+		uid, err := strconv.ParseUint(string(f[10]), 10, 32)
+		if err != nil {
+			return Run{}, false
+		}
+		run.Serial, run.UID = string(f[9][1:]), int(uid)
+	}
+	return run, true
 }

@@ -36,15 +36,15 @@ func Gone(pid int, began, started time.Duration) *Process {
 	return &Process{PID: pid, Began: began, Started: started, pidfd: -1, status: -1, adopted: true, reaped: true}
 }
 
-// Groups returns the groups that have members now, by the number of their leader.
-func Groups() map[int]bool {
-	groups := map[int]bool{}
+// Sessions returns the sessions that have members now, by the number of their leader.
+func Sessions() map[int]bool {
+	sessions := map[int]bool{}
 	for _, pid := range pids() {
-		if pgrp, err := syscall.Getpgid(pid); err == nil {
-			groups[pgrp] = true
+		if sid, err := unix.Getsid(pid); err == nil {
+			sessions[sid] = true
 		}
 	}
-	return groups
+	return sessions
 }
 
 // gone says whether the process has exited, reaped or not.
@@ -109,26 +109,4 @@ func (p *Process) signalAdopted(sig syscall.Signal) error {
 		return syscall.ESRCH
 	}
 	return syscall.Kill(-p.PID, sig)
-}
-
-// Stopped says whether all processes of the group stand still (SIGSTOP), and
-// lists them. It is for groups that nobody joins meanwhile: whoever stands still
-// does not fork.
-func (p *Process) Stopped() (bool, []int) {
-	buf := make([]byte, 1024)
-	var list []int
-	for _, pid := range pids() {
-		if pgrp, err := syscall.Getpgid(pid); err != nil || pgrp != p.PID {
-			continue
-		}
-		s, ok := readStat(pid, buf)
-		switch {
-		case !ok || s.state == 'Z' || s.state == 'X':
-		case s.state != 'T' && s.state != 't':
-			return false, nil
-		default:
-			list = append(list, pid)
-		}
-	}
-	return len(list) > 0, list
 }

@@ -150,7 +150,7 @@ func TestStartErrorsHaveAKind(t *testing.T) {
 	}
 }
 
-func TestGroupFindsWhatIsLeft(t *testing.T) {
+func TestKinFindsWhatIsLeft(t *testing.T) {
 	p := start(t, sh("sleep 1000 & (sleep 1000 & exec sleep 1000) & exit 3"))
 	if e := reap(t, p); e.Code != 3 {
 		t.Fatalf("%+v", e)
@@ -160,7 +160,8 @@ func TestGroupFindsWhatIsLeft(t *testing.T) {
 	}
 	known := map[int]*Member{}
 	eventually(t, "three are found", func() bool {
-		for _, m := range p.Group(func(pid int) bool { return known[pid] != nil }) {
+		found, _ := p.Kin(Mark{}, nil, func(pid int) bool { return known[pid] != nil })
+		for _, m := range found {
 			known[m.PID] = &m
 		}
 		return len(known) == 3
@@ -177,34 +178,35 @@ func TestGroupFindsWhatIsLeft(t *testing.T) {
 		eventually(t, "it is gone", m.Gone)
 		m.Close()
 	}
-	eventually(t, "the group is empty", p.Alone)
-	if left := p.Group(func(int) bool { return false }); len(left) != 0 {
-		t.Errorf("%v", left)
-	}
+	eventually(t, "the group is empty", func() bool { // zombies may have become ours only now
+		found, sure := p.Kin(Mark{}, nil, nobody)
+		return len(found) == 0 && sure && p.Alone()
+	})
 }
 
 // A zombie that nobody else will reap is not alive, and does not stay.
-func TestGroupReapsZombies(t *testing.T) {
+func TestKinReapsZombies(t *testing.T) {
 	p := start(t, sh("(exit 0) & exec sleep 0.1")) // sleep never waits
 	reap(t, p)
 	eventually(t, "only zombies were left, and now nothing is", func() bool {
-		return len(p.Group(func(int) bool { return false })) == 0 && p.Alone()
+		found, sure := p.Kin(Mark{}, nil, nobody)
+		return len(found) == 0 && sure && p.Alone()
 	})
 }
 
 // The number of a leader that has been given away belongs to somebody else.
-func TestGroupOfAStranger(t *testing.T) {
+func TestKinOfAStranger(t *testing.T) {
 	p := start(t, sh("sleep 1000 & wait"))
-	ghost := &Process{PID: p.PID, Began: p.Began, pidfd: -1, status: -1}
+	ghost := &Process{PID: p.PID, Began: p.Began, pidfd: -1, status: -1, reaped: true}
 	eventually(t, "the child is there", func() bool {
 		u, err := UsageAt(p.PID)
 		return err == nil && u.Processes == 2
 	})
-	if found := ghost.Group(func(int) bool { return false }); len(found) != 0 {
+	if found, _ := ghost.Kin(Mark{}, nil, nobody); len(found) != 0 {
 		t.Errorf("%v would have been signalled", found)
 	}
 	later := &Process{PID: p.PID, Began: Boottime() + time.Hour, pidfd: -1, status: -1}
-	if found := later.Group(func(int) bool { return false }); len(found) != 0 {
+	if found, _ := later.Kin(Mark{}, nil, nobody); len(found) != 0 {
 		t.Errorf("%v would have been signalled", found)
 	}
 }

@@ -103,55 +103,10 @@ func pids() []int {
 	return list
 }
 
-// Member is a live process of a group whose leader is gone, held by a pidfd.
+// Member is a process of a run beside its main process, held by a pidfd.
 type Member struct {
 	PID   int
 	pidfd int
-}
-
-// Group finds who is left of the group of a reaped leader, apart from those in
-// known. Zombies are not alive: the caller's own are reaped on the way, others
-// are their parent's affair.
-//
-// A number is not given away while a group or a session still uses it. So if
-// a process with the leader's number exists, the group had become empty and
-// nobody in it is ours.
-func (p *Process) Group(known func(pid int) bool) []Member {
-	buf := make([]byte, 1024)
-	var found []Member
-	for _, pid := range pids() {
-		// One cheap call sorts out nearly all.
-		if pgrp, err := syscall.Getpgid(pid); err != nil || pgrp != p.PID {
-			continue
-		}
-		if pid == p.PID {
-			closeAll(found)
-			return nil
-		}
-		if known(pid) {
-			continue
-		}
-		fd, err := unix.PidfdOpen(pid, 0)
-		if err != nil {
-			continue
-		}
-		// Only now does the number stay what it is: look again.
-		m := Member{pid, fd}
-		s, ok := readStat(pid, buf)
-		ours := ok && s.pgrp == p.PID && s.session == p.PID && s.started+time.Second/userHZ >= p.Began
-		if !ours || m.Gone() {
-			unix.Close(fd)
-			continue
-		}
-		found = append(found, m)
-	}
-	return found
-}
-
-func closeAll(ms []Member) {
-	for i := range ms {
-		ms[i].Close()
-	}
 }
 
 // PidFD is readable once the member has exited. It stays the Member's own.

@@ -111,25 +111,30 @@ func children(pid int, to []int, buf []byte) []int {
 	defer d.Close()
 	threads, _ := d.Readdirnames(-1)
 	for _, t := range threads {
-		fd, err := unix.Open(dir+"/"+t+"/children", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			continue
-		}
-		n := 0
-		for {
-			got, err := unix.Read(fd, buf)
-			if err != nil || got <= 0 {
-				break
-			}
-			for _, c := range buf[:got] {
-				if c >= '0' && c <= '9' {
-					n = n*10 + int(c-'0')
-				} else if n > 0 {
-					to, n = append(to, n), 0
-				}
-			}
-		}
-		unix.Close(fd)
+		to, _ = taskChildren(dir+"/"+t+"/children", to, buf)
 	}
 	return to
+}
+
+// taskChildren appends the children of one thread.
+func taskChildren(path string, to []int, buf []byte) (list []int, ok bool) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return to, false
+	}
+	defer unix.Close(fd)
+	n := 0
+	for {
+		got, err := unix.Read(fd, buf)
+		if err != nil || got <= 0 {
+			return to, true
+		}
+		for _, c := range buf[:got] {
+			if c >= '0' && c <= '9' {
+				n = n*10 + int(c-'0')
+			} else if n > 0 {
+				to, n = append(to, n), 0
+			}
+		}
+	}
 }

@@ -37,6 +37,10 @@ func newRunCmd(a *app) *cobra.Command {
 // processes are idle most of their life.
 const gcPercent = 50
 
+// cgroupsVariable set to off has processes held together as where there are no
+// cgroups, for a host on which they make trouble.
+const cgroupsVariable = "QSUPER_CGROUPS"
+
 type runOptions struct {
 	config string
 	once   bool
@@ -79,6 +83,7 @@ func newKeeper(heir *keeper.Heir, o runOptions) (keeper.Options, error) {
 		opt.Binary = ownBinary(os.Args[0])
 	}
 	opt.Log = newLogger(os.Stderr, c.Log)
+	opt.NoCgroups = os.Getenv(cgroupsVariable) == "off"
 	opt.EngineArgv = []string{"qsuper", "engine", "--config", c.Config, "--state-dir", opt.StateDir}
 	if c.Once {
 		opt.EngineArgv = append(opt.EngineArgv, "--once")
