@@ -40,6 +40,8 @@ var imports = map[string][]string{
 	"lock":               {},
 	"lock/backends/file": {"lock"},
 	"pidfile":            {},
+	"migrate":            {"config"},
+	"migrate/supervisor": {"migrate"},
 	"internal/kind":      {},
 	"internal/arch":      {},
 }
@@ -63,6 +65,7 @@ var outside = map[string][]string{
 	"lock/backends/file": {"golang.org/x/sys"},
 	"control":            {"golang.org/x/sys"},
 	"metrics":            {"github.com/prometheus/client_golang"},
+	"migrate/supervisor": {"golang.org/x/sys"},
 }
 
 type pkg struct {
