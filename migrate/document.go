@@ -105,6 +105,13 @@ func (d *Document) Name(wish string) (name string, changed bool) {
 	return name, name != wish
 }
 
+// Free gives names back.
+func (d *Document) Free(names ...string) {
+	for _, n := range names {
+		delete(d.names, n)
+	}
+}
+
 var placeholder = regexp.MustCompile(`\{([a-z_]+1?)(:0[0-9])?\}`)
 
 // Literal writes text so that qsuper takes it as it is: a $ that could start a

@@ -26,12 +26,13 @@ type Instance struct {
 
 // Difference is what an instance has in the source and not in qsuper.yaml.
 type Difference struct {
-	Name   string `json:"name"` // of the instance in the source
-	What   string `json:"what"` // argv env cwd user umask log instance
-	Theirs string `json:"theirs"`
-	Ours   string `json:"ours"`
+	Name     string `json:"name"`     // of the instance in the source
+	Consumer string `json:"consumer"` // what it became
+	What     string `json:"what"`     // argv env cwd user umask log instance
+	Theirs   string `json:"theirs"`
+	Ours     string `json:"ours"`
 
-	// Known differences stand in the report: qsuper keeps output in files of its own.
+	// Known differences stand in the report, as that qsuper keeps output in files of its own.
 	Known bool `json:"known"`
 }
 
@@ -54,8 +55,9 @@ func Load(text []byte, lookup func(string) (string, bool)) (*config.Config, erro
 }
 
 // Verify loads a rendered document and compares what qsuper will start with what
-// the source's own tool would. An error says why it cannot be loaded.
-func Verify(text []byte, expected []Instance, lookup func(string) (string, bool)) ([]Difference, error) {
+// the source's own tool would. items are the report's. An error says why the
+// document cannot be loaded.
+func Verify(text []byte, expected []Instance, items []Item, lookup func(string) (string, bool)) ([]Difference, error) {
 	cfg, err := Load(text, lookup)
 	if err != nil {
 		return nil, err
@@ -70,7 +72,7 @@ func Verify(text []byte, expected []Instance, lookup func(string) (string, bool)
 	for _, want := range expected {
 		c := byName[want.Consumer]
 		if c == nil || want.Slot >= c.Instances.Max {
-			found = append(found, Difference{Name: want.Name, What: "instance", Theirs: "one process", Ours: "none"})
+			found = append(found, Difference{Name: want.Name, Consumer: want.Consumer, What: "instance", Theirs: "one process", Ours: "none"})
 			continue
 		}
 		slots[want.Consumer]--
@@ -78,10 +80,22 @@ func Verify(text []byte, expected []Instance, lookup func(string) (string, bool)
 	}
 	for _, c := range cfg.Consumers {
 		if extra := slots[c.Name]; extra > 0 {
-			found = append(found, Difference{Name: c.Name, What: "instance", Theirs: "none", Ours: fmt.Sprintf("%d more", extra)})
+			found = append(found, Difference{Name: c.Name, Consumer: c.Name, What: "instance", Theirs: "none", Ours: fmt.Sprintf("%d more", extra)})
 		}
 	}
+	for i := range found {
+		found[i].Known = slices.ContainsFunc(items, func(it Item) bool {
+			return it.Name == found[i].Consumer && (it.Level == Changed || it.Level == Lost) && aspects[strings.ToLower(it.Key)] == found[i].What
+		})
+	}
 	return found, nil
+}
+
+// aspects are the options of the sources, in small letters, that make up what is
+// compared.
+var aspects = map[string]string{
+	"stdout_logfile": "log", "stderr_logfile": "log", "environment": "env", "directory": "cwd", "umask": "umask",
+	"workingdirectory": "cwd", "environmentfile": "env", "standardoutput": "log", "standarderror": "log", "user": "user", "group": "user", "execstart": "argv",
 }
 
 // compare looks at one instance.
@@ -89,12 +103,12 @@ func compare(cfg *config.Config, c *config.Consumer, want Instance) []Difference
 	var found []Difference
 	differ := func(what, theirs, ours string) {
 		if theirs != ours {
-			found = append(found, Difference{Name: want.Name, What: what, Theirs: theirs, Ours: ours, Known: what == "log"})
+			found = append(found, Difference{Name: want.Name, Consumer: c.Name, What: what, Theirs: theirs, Ours: ours})
 		}
 	}
 	got, err := c.Expand(want.Slot)
 	if err != nil {
-		return []Difference{{Name: want.Name, What: "argv", Theirs: "a command", Ours: err.Error()}}
+		return []Difference{{Name: want.Name, Consumer: c.Name, What: "argv", Theirs: "a command", Ours: err.Error()}}
 	}
 	if argv := unshell(got.Argv); !slices.Equal(argv, want.Argv) {
 		differ("argv", fmt.Sprintf("%q", want.Argv), fmt.Sprintf("%q", argv))

@@ -45,6 +45,16 @@ func (m *Map) Comment(key, text string) {
 	}
 }
 
+// Get returns the value of a key, or nil.
+func (m *Map) Get(key string) any {
+	for _, e := range m.entries {
+		if e.key == key {
+			return e.value
+		}
+	}
+	return nil
+}
+
 // Len is the number of keys.
 func (m *Map) Len() int { return len(m.entries) }
 

@@ -53,6 +53,7 @@ func (a *app) commands() []*cobra.Command {
 		newUpgradeCmd(a),
 		newCheckCmd(a),
 		newUnitCmd(a),
+		newImportCmd(a),
 		newDemoCmd(a),
 		newVersionCmd(a),
 		newCompletionCmd(a),

@@ -107,7 +107,7 @@ func (r *reader) add(kind, sect, group string) {
 	}
 	if p.Err != nil {
 		p.Processes = nil
-		r.cfg.Refusals = append(r.cfg.Refusals, Refusal{p.file, p.line, sect, p.Err.Error()})
+		r.refuse(sect, optionOf(p.Err), "%v", p.Err)
 	} else if len(p.Processes) > 0 {
 		p.tmpl = r.template(p)
 	}
@@ -280,9 +280,11 @@ func (r *reader) one(g *getter, p *Process, name string) error {
 		return errNoCommand
 	}
 	p.Command = g.text("command", "")
-	if !g.symbols { // qsuper has names of its own
-		p.Name = g.raw("process_name", name)
+	if g.symbols { // qsuper has names of its own, this one is only told
+		p.Name, _ = format(name, g.names)
+		return g.err
 	}
+	p.Name = g.raw("process_name", name)
 	return g.err
 }
 
@@ -340,7 +342,7 @@ func (r *reader) template(p *Program) *Process {
 		g.names["process_num"] = value{number: start, isInt: true}
 	}
 	g.names["numprocs"] = value{number: int64(len(p.Processes)), isInt: true, symbol: symInstances}
-	if r.one(g, &common, "") != nil {
+	if r.one(g, &common, r.raw(p.Section, "process_name", "%(program_name)s")) != nil {
 		return nil
 	}
 	if user, ok := r.ini.get(p.Section, "user"); ok {

@@ -16,8 +16,9 @@ type Config struct {
 	Refusals []Refusal // why Supervisor would refuse the whole; empty = it would not
 
 	ini  *ini
-	main bool            // there is a [supervisord] section
-	free map[string]bool // variables that are named and not set here; they count as "1"
+	env0 map[string]string // variables that are named and set here
+	main bool              // there is a [supervisord] section
+	free map[string]bool   // variables that are named and not set here; they count as "1"
 }
 
 // Refusal is a mistake for which Supervisor does not load anything.
@@ -49,6 +50,7 @@ type Server struct {
 type Options struct {
 	LookupEnv func(string) (string, bool) // nil = os.LookupEnv
 	Hostname  func() (string, error)      // nil = os.Hostname
+	FreezeEnv bool                        // a variable's value now, instead of a place for what it will be
 }
 
 // unset is the value of a variable that is named in a file and not set here: it
@@ -77,7 +79,7 @@ func Read(files []string, o Options) (*Config, error) {
 		o.Hostname = os.Hostname
 	}
 	r := &reader{ini: newINI(), opt: o, env: map[string]value{}, sym: map[string]value{}}
-	r.cfg = &Config{ini: r.ini, free: map[string]bool{}}
+	r.cfg = &Config{ini: r.ini, free: map[string]bool{}, env0: map[string]string{}}
 	var err error
 	if r.host, err = o.Hostname(); err != nil {
 		return nil, err
@@ -167,7 +169,7 @@ func (r *reader) include(main string) error {
 	}
 	for _, pattern := range strings.FieldsFunc(text, isSpace) {
 		if !filepath.IsAbs(pattern) {
-			pattern = filepath.Join(r.here, pattern)
+			pattern = filepath.Join(filepath.Dir(main), pattern)
 		}
 		found, err := filepath.Glob(pattern)
 		if err != nil {
@@ -236,10 +238,12 @@ func (r *reader) variables() {
 				if !set {
 					v = unset
 					r.cfg.free[name] = true
+				} else {
+					r.cfg.env0[name] = v
 				}
 				r.env["ENV_"+name] = value{text: v}
 				r.sym["ENV_"+name] = value{text: v, symbol: symEnv + name}
-				if !isIdentifier(name) {
+				if !isIdentifier(name) || r.opt.FreezeEnv && set {
 					r.sym["ENV_"+name] = value{text: v}
 				}
 			}
@@ -265,4 +269,14 @@ func (r *reader) refuse(sect, option, format string, args ...any) {
 		f.File, f.Line = o.file, o.line
 	}
 	r.cfg.Refusals = append(r.cfg.Refusals, f)
+}
+
+// LookupEnv is the environment that Read expanded the files with: a variable
+// that they name and that is not set counts as "1".
+func (c *Config) LookupEnv(name string) (string, bool) {
+	if c.free[name] {
+		return unset, true
+	}
+	v, ok := c.env0[name]
+	return v, ok
 }

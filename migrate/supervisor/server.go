@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"errors"
 	"slices"
 	"strings"
 )
@@ -61,9 +62,11 @@ func (r *reader) server() {
 
 // uses reports whether an option of a section names a variable.
 func (r *reader) uses(sect, name string) bool {
-	for _, o := range r.ini.sections[sect].options {
-		if strings.Contains(o.value, "%(ENV_"+name+")") {
-			return true
+	for _, s := range []*section{r.ini.sections[sect], r.ini.defaults} {
+		for _, o := range s.options {
+			if strings.Contains(o.value, "%(ENV_"+name+")") {
+				return true
+			}
 		}
 	}
 	return false
@@ -132,9 +135,28 @@ func (g *getter) fail(key string, err error) {
 	switch {
 	case !g.quiet:
 		g.r.refuse(g.section, key, "%s: %v", key, err)
-	case g.err == nil:
+	case g.err == nil && key == "":
 		g.err = err
+	case g.err == nil:
+		g.err = &optionError{key, err}
 	}
+}
+
+// optionError is a mistake in one option.
+type optionError struct {
+	key string
+	err error
+}
+
+func (e *optionError) Error() string { return e.key + ": " + e.err.Error() }
+func (e *optionError) Unwrap() error { return e.err }
+
+// optionOf is where a mistake stands; "" = in the section as a whole.
+func optionOf(err error) string {
+	if e, ok := errors.AsType[*optionError](err); ok {
+		return e.key
+	}
+	return ""
 }
 
 // text is an option with everything expanded once.
