@@ -33,6 +33,8 @@ type Options struct {
 	Listen  string      // host:port
 	Token   kind.Secret // what lets in; never empty
 	Hosts   []string    // names beside the address itself and localhost
+	Source  Source
+	History *History
 	API     http.Handler
 	Metrics http.Handler
 	Ready   func() error // nil when the daemon serves; its text is shown to anybody
@@ -68,6 +70,10 @@ func (d *Door) serve(ctx context.Context, l net.Listener) error {
 		BaseContext: func(net.Listener) context.Context { return ctx },
 	}
 	var over sync.WaitGroup
+	remember, forget := context.WithCancel(ctx)
+	over.Go(func() { d.opts.History.Run(remember) })
+	defer over.Wait()
+	defer forget()
 	stop := context.AfterFunc(ctx, func() {
 		over.Add(1)
 		defer over.Done()
@@ -81,7 +87,6 @@ func (d *Door) serve(ctx context.Context, l net.Listener) error {
 	d.log.Info("page, metrics and API over TCP", "url", "http://"+l.Addr().String()+"/")
 	err := srv.Serve(&limited{l, make(chan struct{}, maxConns)})
 	if ctx.Err() != nil {
-		over.Wait()
 		return nil
 	}
 	return fmt.Errorf("serve daemon.http: %w", err)
@@ -93,6 +98,7 @@ func (d *Door) handler() http.Handler {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "ok") })
 	mux.HandleFunc("GET /readyz", d.ready)
 	mux.Handle("GET /metrics", d.guard.token(d.opts.Metrics))
+	d.site(mux)
 	mux.Handle("/v1/", d.guard.both(http.HandlerFunc(d.api)))
 	return headers(mux)
 }

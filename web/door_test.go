@@ -28,7 +28,7 @@ func door(t *testing.T, hosts ...string) string {
 		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, text) })
 	}
 	d := New(Options{
-		Listen: l.Addr().String(), Token: kind.NewSecret(secret), Hosts: hosts, API: say("api"), Metrics: say("metrics"),
+		Listen: l.Addr().String(), Token: kind.NewSecret(secret), Hosts: hosts, Source: &fakeSource{}, History: NewHistory(&fakeSource{}), API: say("api"), Metrics: say("metrics"),
 		Ready: func() error { return errors.New("everything is being stopped") }, Log: slog.New(slog.DiscardHandler),
 	})
 	ctx, stop := context.WithCancel(context.Background())
@@ -118,6 +118,15 @@ func TestWhoIsLetIn(t *testing.T) {
 		{"health needs no token", ask{path: "/healthz"}, 200},
 		{"nor does readiness", ask{path: "/readyz"}, 503},
 		{"what is not there", ask{path: "/nothing"}, 404},
+		{"the page without a session", ask{path: "/"}, 303},
+		{"the page under another name", ask{path: "/", host: "evil.example", header: map[string]string{"Cookie": cookie}}, 421},
+		{"the page with one", ask{path: "/", header: map[string]string{"Cookie": cookie}}, 200},
+		{"its code without one", ask{path: "/app.js"}, 401},
+		{"its code with one", ask{path: "/app.js", header: map[string]string{"Cookie": cookie}}, 200},
+		{"the stream without one", ask{path: "/live"}, 401},
+		{"the login", ask{path: "/login"}, 200},
+		{"a login with a wrong token", ask{method: "POST", path: "/login", form: url.Values{"token": {"wrong"}}}, 303},
+		{"a login that another site sends", ask{method: "POST", path: "/login", form: url.Values{"token": {secret}}, header: map[string]string{"Origin": "http://evil.example"}}, 403},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if resp := c.ask.do(t, addr); resp.StatusCode != c.want {
@@ -125,6 +134,26 @@ func TestWhoIsLetIn(t *testing.T) {
 				t.Errorf("%d, want %d: %s", resp.StatusCode, c.want, body)
 			}
 		})
+	}
+}
+
+// TestSession: a login with the token gives a cookie that no script can read, and
+// that no other site makes a browser send.
+func TestSession(t *testing.T) {
+	addr := door(t)
+	if resp := (ask{method: "POST", path: "/login", form: url.Values{"token": {"wrong"}}}).do(t, addr); len(resp.Cookies()) > 0 || resp.Header.Get("Location") != "/login?wrong" {
+		t.Error(resp.Header)
+	}
+	resp := ask{method: "POST", path: "/login", form: url.Values{"token": {secret}}}.do(t, addr)
+	if len(resp.Cookies()) != 1 {
+		t.Fatal(resp.Header)
+	}
+	c := resp.Cookies()[0]
+	if !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || strings.Contains(c.Value, secret) {
+		t.Error(c)
+	}
+	if got := (ask{path: "/app.js", header: map[string]string{"Cookie": c.Name + "=" + c.Value}}).do(t, addr); got.StatusCode != 200 {
+		t.Error(got.StatusCode)
 	}
 }
 

@@ -125,13 +125,14 @@ func (t *tcp) open(ctx context.Context, now *config.HTTP) error {
 // openDoor makes the door of one configuration.
 func (e *engine) openDoor(d *daemon) func(config.HTTP) (*web.Door, error) {
 	api, scrapes := e.server.Handler(), metrics.Handler(d)
+	history := web.NewHistory(d)
 	return func(h config.HTTP) (*web.Door, error) {
 		token, err := config.ReadToken(h.TokenFile)
 		if err != nil {
 			return nil, err
 		}
 		return web.New(web.Options{
-			Listen: h.Listen, Token: token, Hosts: h.Hosts, Log: e.log, API: api, Metrics: scrapes,
+			Listen: h.Listen, Token: token, Hosts: h.Hosts, Log: e.log, Source: d, History: history, API: api, Metrics: scrapes,
 			Ready: func() error {
 				if e.runner.Stopping() {
 					return errors.New("everything is being stopped")

@@ -1,0 +1,216 @@
+package test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+)
+
+const pageToken = "a-token-of-24-characters"
+
+// TestPage uses the page as a person does, in a real browser: signs in with a
+// wrong token and with the right one, sees the fleet live, pauses a consumer
+// with the keyboard alone, reads why another one waits, follows output, and sees
+// the engine die and come back. QSUPER_SHOTS names a directory for pictures.
+func TestPage(t *testing.T) {
+	addr := freeAddress(t)
+	q := newQueue(t)
+	d := newDaemon(t, fmt.Sprintf(`  http: {listen: "%s", token_file: token}
+connections:
+  db: {type: sqlite, path: %s}
+  gone: {type: tcp, address: "127.0.0.1:1"}
+consumers:
+  orders: {shell: "i=0; while :; do i=$((i+1)); echo handled order $i; sleep 0.3; done", instances: 3, group: shop}
+  emails: {command: [sleep, "1000"], queue: {connection: db, name: orders}, instances: {min: 0, max: 4, per_instance: 10}}
+  broken: {command: ["false"], backoff: {initial: 5s, max: 10s}}
+  needy: {command: [sleep, "1000"], requires: [gone]}
+`, addr, q.path()))
+	if err := os.WriteFile(d.Path("token"), []byte(pageToken), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	q.publish(25)
+	d.Start()
+	b := browse(t)
+	b.do("sign in with a wrong token", chromedp.Navigate("http://"+addr+"/"), chromedp.SendKeys("input[name=token]", "wrong"+kb.Enter),
+		chromedp.WaitVisible("#wrong"))
+	b.shot("login")
+	b.do("sign in", chromedp.SendKeys("input[name=token]", pageToken+kb.Enter), chromedp.WaitVisible(".fleet tbody tr"))
+	b.sees("the fleet", `rows().orders.includes("3/3") && rows().emails.includes("25") && rows().broken.includes("backoff") && rows().needy.includes("gone")`)
+	b.sees("the connection's trouble", `document.querySelector("#banner").textContent.includes("Connection gone is down")`)
+	b.shot("fleet")
+	b.do("in the dark", emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}}))
+	b.shot("fleet-dark")
+	b.do("on a phone", chromedp.EmulateViewport(390, 844, chromedp.EmulateScale(2)))
+	b.sees("no sideways scrolling", `document.documentElement.scrollWidth <= 390`)
+	b.shot("fleet-phone")
+	b.do("wide and light again", chromedp.EmulateViewport(1280, 900), emulation.SetEmulatedMedia())
+
+	b.do("pause orders by keyboard", chromedp.Focus(`summary[aria-label="Actions for orders"]`), chromedp.KeyEvent(kb.Enter), chromedp.WaitVisible(".menu[open] button"),
+		chromedp.KeyEvent(kb.Enter), chromedp.WaitVisible("#ask"))
+	b.shot("ask")
+	b.do("say yes", chromedp.KeyEvent(kb.Tab), chromedp.KeyEvent(kb.Enter))
+	b.sees("orders are paused", `rows().orders.includes("paused")`)
+	if r := d.Run("status", "orders"); !strings.Contains(r.Stdout, "paused") {
+		t.Errorf("the daemon does not know:\n%s", r.Stdout)
+	}
+	d.Must("resume", "orders")
+	b.sees("orders run again", `rows().orders.includes("3/3")`)
+
+	b.do("look at one consumer", chromedp.Click(`a[href="#/c/orders"]`), chromedp.WaitVisible(".log"))
+	b.sees("gates, slots and output", `text("main").includes("connection") && document.querySelectorAll("section:nth-of-type(2) tbody tr").length === 3 && text(".log").includes("handled order")`)
+	b.sees("a graph", `document.querySelector("figure path.line").getAttribute("d").length > 3 || text("figure small") !== ""`)
+	b.shot("consumer")
+
+	d.KillEngine()
+	b.sees("the output goes on", `text(".log").includes("handled order") && !text(".log").includes("—")`)
+	b.sees("the page goes on after a crash of the engine", `document.querySelector("#link").textContent === "live"`)
+	b.do("events", chromedp.Navigate("http://"+addr+"/#/events"))
+	b.sees("transitions", `document.querySelectorAll(".events tbody tr").length > 3`)
+	b.shot("events")
+	b.do("sign out", chromedp.Click("header form button"), chromedp.WaitVisible("input[name=token]"))
+	b.quiet()
+}
+
+// TestPageStaysSmooth opens the page of a consumer with a thousand slots.
+func TestPageStaysSmooth(t *testing.T) {
+	addr := freeAddress(t)
+	d := newDaemon(t, fmt.Sprintf(`  http: {listen: "%s", token_file: token}
+  start_rate: 0
+consumers:
+  many: {command: [sleep, "1000"], instances: 1000}
+`, addr))
+	if err := os.WriteFile(d.Path("token"), []byte(pageToken), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d.Start()
+	b := browse(t)
+	b.do("sign in", chromedp.Navigate("http://"+addr+"/"), chromedp.SendKeys("input[name=token]", pageToken+kb.Enter), chromedp.WaitVisible(".fleet tbody tr"),
+		chromedp.Navigate("http://"+addr+"/#/c/many"))
+	b.sees("a thousand rows", `document.querySelectorAll("section:nth-of-type(2) tbody tr").length === 1000`)
+	// Changing what is shown must cost less than a frame or two: this counts
+	// changes of the page in one update, not time.
+	b.do("count changes", chromedp.Evaluate(`new Promise((done) => { let n = 0; const o = new MutationObserver((l) => { n += l.filter((m) => m.type === "childList" && m.target.nodeName === "TBODY").length; });
+		o.observe(document.body, {childList: true, subtree: true}); setTimeout(() => { o.disconnect(); window.moved = n; done(true); }, 3000); })`, nil, await))
+	b.sees("no row was made anew", `window.moved <= 10`)
+	b.shot("thousand")
+}
+
+func await(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) }
+
+// browser is a headless Chromium with one page, which ends with the test.
+type browser struct {
+	t   *testing.T
+	ctx context.Context
+
+	mu       sync.Mutex
+	problems []string // what the page itself complained of: exceptions, refused resources
+}
+
+func browse(t *testing.T) *browser {
+	t.Helper()
+	opts := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath("/usr/bin/chromium"), chromedp.NoSandbox, chromedp.UserDataDir(t.TempDir()), chromedp.WindowSize(1280, 900),
+		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("lang", "en-GB"))
+	alloc, end := chromedp.NewExecAllocator(context.Background(), opts...)
+	t.Cleanup(end)
+	ctx, quit := chromedp.NewContext(alloc)
+	t.Cleanup(quit)
+	b := &browser{t: t, ctx: ctx}
+	chromedp.ListenTarget(ctx, func(ev any) {
+		switch ev := ev.(type) {
+		case *runtime.EventExceptionThrown:
+			b.note("exception: " + ev.ExceptionDetails.Error())
+		case *page.EventJavascriptDialogOpening:
+			b.note("dialog: " + ev.Message)
+		case *network.EventLoadingFailed:
+			if ev.BlockedReason != "" {
+				b.note("blocked: " + string(ev.BlockedReason))
+			}
+		}
+	})
+	return b
+}
+
+func (b *browser) note(what string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.problems = append(b.problems, what)
+}
+
+// do carries out steps within a minute.
+func (b *browser) do(what string, steps ...chromedp.Action) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, time.Minute)
+	defer cancel()
+	if b.ctx.Err() == nil && chromedp.FromContext(b.ctx).Browser == nil {
+		ctx = b.ctx // the first one starts the browser, which lives as long as its context
+	}
+	if err := chromedp.Run(ctx, steps...); err != nil {
+		b.shot("failed")
+		b.t.Fatalf("%s: %v; %v", what, err, b.problems)
+	}
+}
+
+// helpers are there for the conditions that tests wait for.
+const helpers = `const rows = () => Object.fromEntries([...document.querySelectorAll(".fleet tbody tr")].map((r) => [r.querySelector("a").textContent, r.textContent]));
+const text = (s) => document.querySelector(s)?.textContent ?? "";`
+
+// sees waits until a condition on the page is true.
+func (b *browser) sees(what, condition string) {
+	b.t.Helper()
+	deadline := time.Now().Add(time.Minute)
+	for {
+		var ok bool
+		err := chromedp.Run(b.ctx, chromedp.Evaluate("(() => { "+helpers+" try { return Boolean("+condition+"); } catch (e) { return false; } })()", &ok))
+		if err == nil && ok {
+			return
+		}
+		if time.Now().After(deadline) {
+			b.shot("failed")
+			var text string
+			_ = chromedp.Run(b.ctx, chromedp.Evaluate("document.body.innerText", &text))
+			b.t.Fatalf("never seen: %s (%v); %v; the page:\n%s", what, err, b.problems, text)
+		}
+		select {
+		case <-b.ctx.Done():
+			b.t.Fatal(b.ctx.Err())
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// shot takes a picture when somebody wants to look.
+func (b *browser) shot(name string) {
+	dir := os.Getenv("QSUPER_SHOTS")
+	if dir == "" {
+		return
+	}
+	var png []byte
+	if err := chromedp.Run(b.ctx, chromedp.FullScreenshot(&png, 100)); err != nil {
+		b.t.Error(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, name+".png"), png, 0o600); err != nil {
+		b.t.Error(err)
+	}
+}
+
+// quiet fails when the page complained of something.
+func (b *browser) quiet() {
+	b.t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.problems) > 0 {
+		b.t.Errorf("the page complained: %v", b.problems)
+	}
+}

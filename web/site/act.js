@@ -1,0 +1,83 @@
+// What a person can do, each with a question first.
+import { h, text } from "/dom.js";
+
+const questions = {
+  start: ["Start", (n) => `Start ${n}, also if it was stopped or paused by hand.`],
+  stop: ["Stop", (n) => `Stop ${n} gracefully. It stays down, also over a restart of the daemon.`],
+  restart: ["Restart", (n) => `Restart ${n} gracefully, all instances at once.`],
+  "stop-workers": ["Recycle", (n) => `Let every instance of ${n} finish its message, end, and come back.`],
+  pause: ["Pause", (n) => `Let ${n} finish what runs and start nothing new.`],
+  resume: ["Resume", (n) => `Let ${n} go on.`],
+  scale: ["Scale", (n) => `How many instances of ${n}, until the next reload?`],
+};
+
+const $ = (id) => document.getElementById(id);
+
+function ask(title, words, ok, count) {
+  const dialog = $("ask");
+  text($("ask-title"), title);
+  text($("ask-text"), words);
+  text($("ask-ok"), ok);
+  $("ask-field").hidden = count === null;
+  $("ask-count").value = count ?? "";
+  dialog.returnValue = "";
+  dialog.showModal();
+  return new Promise((done) => dialog.addEventListener("close", () => done(dialog.returnValue === "ok"), { once: true }));
+}
+
+let hide;
+export function toast(words, bad) {
+  const t = $("toast");
+  text(t, words);
+  t.className = bad ? "bad shown" : "shown";
+  clearTimeout(hide);
+  hide = setTimeout(() => { t.className = ""; }, bad ? 12000 : 4000);
+}
+
+// act asks, then tells the daemon. It does not wait until it is true: the page
+// shows that by itself.
+export async function act(verb, name, running) {
+  const [label, words] = questions[verb];
+  if (!await ask(`${label} ${name}?`, words(name), label, verb === "scale" ? running : null)) return;
+  const body = { verb, names: [name], wait: false };
+  if (verb === "scale") body.count = Number($("ask-count").value);
+  try {
+    const answer = await fetch("/v1/command", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+    const reply = await answer.json();
+    if (!answer.ok) throw new Error([reply.error, reply.hint].filter(Boolean).join(": "));
+    toast(reply.warning || `${label}: ${name}`, Boolean(reply.warning));
+  } catch (e) {
+    toast(`${label} ${name}: ${e.message}`, true);
+  }
+}
+
+// menu offers what makes sense in a consumer's state.
+export function menu(consumer) {
+  const verbs = verbsFor(consumer());
+  const box = h("details.menu", { ontoggle: () => { if (box.open) fill(); } }, h("summary", { "aria-label": `Actions for ${consumer().name}` }, "⋯"), h("div"));
+  const fill = () => {
+    const c = consumer();
+    box.lastElementChild.replaceChildren(...verbsFor(c).map((v) =>
+      h("button", { type: "button", onclick: () => { box.open = false; act(v, c.name, c.wanted); } }, questions[v][0])));
+    box.querySelector("button")?.focus();
+  };
+  box.addEventListener("keydown", (e) => {
+    if (e.key === "Escape") { box.open = false; box.firstElementChild.focus(); }
+    const list = [...box.querySelectorAll("button")];
+    const i = list.indexOf(document.activeElement);
+    if (e.key === "ArrowDown") { list[(i + 1) % list.length]?.focus(); e.preventDefault(); }
+    if (e.key === "ArrowUp") { list[(i - 1 + list.length) % list.length]?.focus(); e.preventDefault(); }
+  });
+  return verbs.length ? box : null;
+}
+
+export function verbsFor(c) {
+  if (c.state === "stopped") return ["start", "scale"];
+  if (c.state === "held" && c.code === "paused") return ["resume", "stop"];
+  return ["pause", "stop-workers", "restart", "scale", "stop"];
+}
+
+// One open menu is enough.
+document.addEventListener("click", (e) => {
+  for (const box of document.querySelectorAll("details.menu[open]")) if (!box.contains(e.target)) box.open = false;
+});
