@@ -125,7 +125,9 @@ func browse(t *testing.T) *browser {
 		t.Fatal(err)
 	}
 	// Some of its processes write there for a moment after its end.
-	t.Cleanup(func() { eventually(t, patience, "the browser's profile is gone", func() bool { return os.RemoveAll(profile) == nil }) })
+	t.Cleanup(func() {
+		eventually(t, patience, "the browser's profile is gone", func() bool { return os.RemoveAll(profile) == nil })
+	})
 	opts := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath("/usr/bin/chromium"), chromedp.NoSandbox, chromedp.UserDataDir(profile), chromedp.WindowSize(1280, 900),
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("lang", "en-GB"))
 	alloc, end := chromedp.NewExecAllocator(context.Background(), opts...)
