@@ -15,13 +15,14 @@ const (
 
 // Follow calls emit for each line of the log at path after from, as it is
 // finished, until ctx is done (nil) or emit fails (its error). The line is
-// without its newline and only valid during the call. Files that are rotated
+// without its newline and only valid during the call; a Follow from next gives the
+// line after it. Files that are rotated
 // meanwhile are read to their end, each line once; where some were rotated away
 // or deleted before they could be read, a line says so. With keep: 0 what was
 // written within 200 ms before the file was emptied may be missed. A line longer
 // than 1 MiB comes in pieces. Follow waits by looking at file and path at least
 // every 200 ms, so that a thousand followers need no inotify instances.
-func Follow(ctx context.Context, path string, from Position, emit func(line []byte) error) error {
+func Follow(ctx context.Context, path string, from Position, emit func(line []byte, next Position) error) error {
 	f := follower{path: path, emit: emit}
 	defer f.drop()
 	if err := f.start(from); err != nil {
@@ -53,7 +54,7 @@ func Follow(ctx context.Context, path string, from Position, emit func(line []by
 
 type follower struct {
 	path   string
-	emit   func([]byte) error
+	emit   func([]byte, Position) error
 	failed error // what emit said
 
 	g     *segment // nil: not there yet
@@ -164,7 +165,7 @@ func (f *follower) read(ctx context.Context) (moved bool, err error) {
 		end := bytes.LastIndexByte(f.buf[:n], '\n') + 1
 		switch {
 		case end > 0:
-			err = f.lines(f.buf[:end])
+			err = f.lines(f.buf[:end], f.at)
 		case n < size: // the beginning of a line
 			f.last = id
 			return moved, nil
@@ -173,7 +174,7 @@ func (f *follower) read(ctx context.Context) (moved bool, err error) {
 			continue
 		default:
 			end = n
-			err = f.line(f.buf[:n])
+			err = f.line(f.buf[:n], f.at+int64(n))
 		}
 		if err != nil {
 			return true, err
@@ -193,9 +194,10 @@ func (f *follower) unpack(ctx context.Context) (moved bool, err error) {
 		}
 		n, err := f.rest.Read(f.buf)
 		end := bytes.LastIndexByte(f.buf[:n], '\n') + 1
-		if err := f.lines(f.buf[:end]); err != nil {
+		if err := f.lines(f.buf[:end], f.at); err != nil {
 			return true, err
 		}
+		f.at += int64(n)
 		if err := f.begin(f.buf[end:n]); err != nil {
 			return true, err
 		}
@@ -234,11 +236,11 @@ func (f *follower) begin(part []byte) error {
 	}
 	whole := f.carry
 	f.carry = nil
-	return f.line(whole)
+	return f.line(whole, f.at)
 }
 
-// lines emits b, which ends with a newline or is empty.
-func (f *follower) lines(b []byte) error {
+// lines emits b, which begins at an offset and ends with a newline or is empty.
+func (f *follower) lines(b []byte, at int64) error {
 	for len(b) > 0 {
 		i := bytes.IndexByte(b, '\n')
 		line := b[:i]
@@ -246,7 +248,8 @@ func (f *follower) lines(b []byte) error {
 			line = append(f.carry, line...)
 			f.carry = nil
 		}
-		if err := f.line(line); err != nil {
+		at += int64(i + 1)
+		if err := f.line(line, at); err != nil {
 			return err
 		}
 		b = b[i+1:]
@@ -254,7 +257,12 @@ func (f *follower) lines(b []byte) error {
 	return nil
 }
 
-func (f *follower) line(b []byte) error {
-	f.failed = f.emit(b)
+// line emits one line, behind which the file goes on at an offset.
+func (f *follower) line(b []byte, at int64) error {
+	next := Position{}
+	if f.g != nil {
+		next = Position{Dev: f.g.id.Dev, Ino: f.g.id.Ino, Offset: at}
+	}
+	f.failed = f.emit(b, next)
 	return f.failed
 }

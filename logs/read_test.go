@@ -108,7 +108,7 @@ func follow(t testing.TB, path string, from Position) *following {
 	f := &following{done: make(chan struct{}), stop: cancel}
 	go func() {
 		defer close(f.done)
-		f.err = Follow(ctx, path, from, func(line []byte) error {
+		f.err = Follow(ctx, path, from, func(line []byte, _ Position) error {
 			f.mu.Lock()
 			defer f.mu.Unlock()
 			f.log = append(append(f.log, line...), '\n')
@@ -205,7 +205,7 @@ func TestFollowSaysWhatItMissed(t *testing.T) {
 	defer cancel()
 	done := make(chan error, 1)
 	go func() {
-		done <- Follow(ctx, path, Position{}, func(line []byte) error {
+		done <- Follow(ctx, path, Position{}, func(line []byte, _ Position) error {
 			got = append(got, string(line))
 			once.Do(func() { close(held); <-hold })
 			if bytes.HasPrefix(line, []byte("f 00000099 ")) {

@@ -84,7 +84,7 @@ func (f *follower) skip(gone identity) error {
 	f.drop()
 	place, err := f.oldest(gone)
 	if err == nil && place > 0 {
-		err = f.line([]byte("qsuper: lines may be missing here: they were rotated away before they could be read"))
+		err = f.line([]byte("qsuper: lines may be missing here: they were rotated away before they could be read"), f.at)
 	}
 	return err
 }
