@@ -236,6 +236,7 @@ type Event struct {
 	To       string    `json:"to,omitempty"`   // phase
 	Code     string    `json:"code"`
 	Reason   string    `json:"reason"`
+	Cursor   string    `json:"cursor,omitempty"` // a Stream from here goes on after it
 }
 
 // LogLine is one JSON line of GET /v1/logs.
@@ -243,6 +244,17 @@ type LogLine struct {
 	Consumer string `json:"consumer"`
 	Slot     int    `json:"slot"`
 	Text     string `json:"text"`
+	Cursor   string `json:"cursor,omitempty"` // a Stream from here goes on after it
+	Mark     bool   `json:"mark,omitempty"`   // no line: Cursor alone, of a slot that is followed from there
+}
+
+// Stream says what GET /v1/events and GET /v1/logs are to give.
+type Stream struct {
+	Names  []string // empty: all
+	Last   int      // how many to begin with, 0 to 1,000,000: transitions in all, lines of each slot
+	Follow bool     // go on with each new one
+	From   []string // cursors, one for each slot: what comes after them, instead of the last ones
+	Marks  bool     // a cursor for each slot before it has had a line
 }
 
 // Failure is the body of every answer that is not 2xx.

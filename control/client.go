@@ -77,16 +77,16 @@ func (c *Client) Reload(ctx context.Context) (ReloadReply, error) {
 	return r, err
 }
 
-// Events is GET /v1/events: emit is called for the last n transitions, oldest
-// first, then with follow for each new one until ctx is done or the daemon
-// ends (nil), or the connection breaks (*Lost).
-func (c *Client) Events(ctx context.Context, n int, follow bool, names []string, emit func(Event) error) error {
-	return follows(ctx, c, "/v1/events", n, follow, names, emit)
+// Events is GET /v1/events: emit is called for the last transitions, oldest
+// first, or those after q.From; then with q.Follow for each new one until ctx is
+// done or the engine ends (nil), or the connection breaks (*Lost).
+func (c *Client) Events(ctx context.Context, q Stream, emit func(Event) error) error {
+	return follows(ctx, c, "/v1/events", q, emit)
 }
 
 // Logs is GET /v1/logs, as Events.
-func (c *Client) Logs(ctx context.Context, n int, follow bool, names []string, emit func(LogLine) error) error {
-	return follows(ctx, c, "/v1/logs", n, follow, names, emit)
+func (c *Client) Logs(ctx context.Context, q Stream, emit func(LogLine) error) error {
+	return follows(ctx, c, "/v1/logs", q, emit)
 }
 
 // asks is how often a question is put at most: reading twice does no harm. A
@@ -162,10 +162,13 @@ func (c *Client) send(ctx context.Context, method, path string, v url.Values, bo
 	return nil, &Rejected{Status: resp.StatusCode, Message: f.Error, Advice: f.Hint}
 }
 
-func follows[T any](ctx context.Context, c *Client, path string, n int, follow bool, names []string, emit func(T) error) error {
-	v := url.Values{"name": names, "n": {strconv.Itoa(n)}}
-	if follow {
+func follows[T any](ctx context.Context, c *Client, path string, q Stream, emit func(T) error) error {
+	v := url.Values{"name": q.Names, "n": {strconv.Itoa(q.Last)}, "from": q.From}
+	if q.Follow {
 		v.Set("follow", "true")
+	}
+	if q.Marks {
+		v.Set("marks", "true")
 	}
 	resp, err := c.send(ctx, "GET", path, v, nil)
 	if err == nil {

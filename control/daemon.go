@@ -35,13 +35,13 @@ type Daemon interface {
 	// has been refused, which is a reply with Refused. The engine ends after the
 	// answer has been written, and another one answers soon.
 	Upgrade(ctx context.Context, u Upgrade) (UpgradeReply, error)
-	// Events emits the last n transitions, oldest first, then with follow each
-	// new one until ctx is done. It returns the error of emit unchanged. emit
+	// Events emits the last transitions, oldest first, or those after From; then
+	// with Follow each new one until ctx is done. It returns the error of emit unchanged. emit
 	// may take seconds when the reader is slow: call it without holding a lock,
 	// and from one goroutine at a time.
-	Events(ctx context.Context, n int, follow bool, names []string, emit func(Event) error) error
-	// Logs is Events for the consumers' output: the last n lines of each slot.
-	Logs(ctx context.Context, n int, follow bool, names []string, emit func(LogLine) error) error
+	Events(ctx context.Context, q Stream, emit func(Event) error) error
+	// Logs is Events for the consumers' output: the last lines of each slot.
+	Logs(ctx context.Context, q Stream, emit func(LogLine) error) error
 }
 
 // StatusQuery says how much of the status is wanted. The zero value is the

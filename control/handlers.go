@@ -122,13 +122,13 @@ func (s *Server) logs(w http.ResponseWriter, req *http.Request) error {
 // stream writes what source emits as JSON lines, each flushed. A reader that
 // takes none for writeTimeout is cut off, so that it holds nothing up.
 func stream[T any](s *Server, w http.ResponseWriter, req *http.Request,
-	source func(context.Context, int, bool, []string, func(T) error) error,
+	source func(context.Context, Stream, func(T) error) error,
 ) error {
-	q, err := newQuery(req.URL.Query(), "name", "n", "follow")
+	q, err := newQuery(req.URL.Query(), "name", "n", "follow", "from", "marks")
 	if err != nil {
 		return err
 	}
-	n, follow, names := q.number("n", 100, maxLines), q.flag("follow"), q.names()
+	ask := Stream{Names: q.names(), Last: q.number("n", 100, maxLines), Follow: q.flag("follow"), From: q.values["from"], Marks: q.flag("marks")}
 	if q.err != nil {
 		return q.err
 	}
@@ -147,7 +147,7 @@ func stream[T any](s *Server, w http.ResponseWriter, req *http.Request,
 			begun = true
 		}
 	}
-	err = source(req.Context(), n, follow, names, func(v T) error {
+	err = source(req.Context(), ask, func(v T) error {
 		begin()
 		if err := out.SetWriteDeadline(time.Now().Add(s.stall)); err != nil {
 			return err

@@ -118,18 +118,18 @@ func (f *fakeDaemon) Upgrade(ctx context.Context, u Upgrade) (UpgradeReply, erro
 	return f.upgrade(ctx, u)
 }
 
-func (f *fakeDaemon) Events(ctx context.Context, n int, follow bool, names []string, emit func(Event) error) error {
+func (f *fakeDaemon) Events(ctx context.Context, q Stream, emit func(Event) error) error {
 	if f.events == nil {
 		return nil
 	}
-	return f.events(ctx, n, follow, names, emit)
+	return f.events(ctx, q.Last, q.Follow, q.Names, emit)
 }
 
-func (f *fakeDaemon) Logs(ctx context.Context, n int, follow bool, names []string, emit func(LogLine) error) error {
+func (f *fakeDaemon) Logs(ctx context.Context, q Stream, emit func(LogLine) error) error {
 	if f.logs == nil {
 		return nil
 	}
-	return f.logs(ctx, n, follow, names, emit)
+	return f.logs(ctx, q.Last, q.Follow, q.Names, emit)
 }
 
 // running is a server under test.

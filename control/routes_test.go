@@ -31,8 +31,8 @@ func TestEveryRouteHasAClientMethod(t *testing.T) {
 	_, e3 := c.Do(ctx, Command{Verb: VerbStop})
 	_, e4 := c.Shutdown(ctx, Shutdown{})
 	_, e5 := c.Reload(ctx)
-	e6 := c.Events(ctx, 1, false, nil, func(Event) error { return nil })
-	e7 := c.Logs(ctx, 1, false, nil, func(LogLine) error { return nil })
+	e6 := c.Events(ctx, Stream{Last: 1, Follow: false, Names: nil}, func(Event) error { return nil })
+	e7 := c.Logs(ctx, Stream{Last: 1, Follow: false, Names: nil}, func(LogLine) error { return nil })
 	_, e8 := c.Upgrade(ctx, Upgrade{Binary: "/usr/bin/qsuper"})
 	if err := errors.Join(e1, e2, e3, e4, e5, e6, e7, e8); err != nil {
 		t.Fatal(err)
@@ -92,7 +92,7 @@ func TestArgumentsArrive(t *testing.T) {
 		t.Fatal(err)
 	}
 	var events []Event
-	err := c.Events(ctx, 12, false, []string{"a"}, func(e Event) error { events = append(events, e); return nil })
+	err := c.Events(ctx, Stream{Last: 12, Follow: false, Names: []string{"a"}}, func(e Event) error { events = append(events, e); return nil })
 	if err != nil || len(events) != 1 || events[0].Seq != 7 {
 		t.Errorf("events: %v, %v", events, err)
 	}

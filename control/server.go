@@ -16,7 +16,7 @@ import (
 const (
 	headerTimeout = 5 * time.Second
 	bodyTimeout   = 10 * time.Second
-	maxHeader     = 16 << 10 // bytes
+	maxHeader     = 64 << 10 // bytes: cursors of a thousand slots
 	maxBody       = 64 << 10 // bytes
 	idleTimeout   = 30 * time.Second
 

@@ -191,7 +191,7 @@ func TestStreamShare(t *testing.T) {
 	open := make(chan struct{}, maxStreams)
 	for range maxStreams {
 		wg.Go(func() {
-			err := New(r.path).Events(ctx, 0, true, nil, func(Event) error { open <- struct{}{}; return nil })
+			err := New(r.path).Events(ctx, Stream{Last: 0, Follow: true, Names: nil}, func(Event) error { open <- struct{}{}; return nil })
 			if err != nil {
 				t.Errorf("stream: %v", err)
 			}
@@ -200,7 +200,7 @@ func TestStreamShare(t *testing.T) {
 	for range maxStreams {
 		<-open
 	}
-	err := New(r.path).Events(ctx, 0, true, nil, func(Event) error { return nil })
+	err := New(r.path).Events(ctx, Stream{Last: 0, Follow: true, Names: nil}, func(Event) error { return nil })
 	if e, ok := errors.AsType[*Rejected](err); !ok || e.Status != 503 || e.Advice == "" {
 		t.Errorf("one stream too many: %v", err)
 	}
@@ -223,7 +223,7 @@ func TestPanicIsAnAnswerAndALogLine(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	lines := 0
-	err = New(r.path).Logs(context.Background(), 1, false, nil, func(LogLine) error { lines++; return nil })
+	err = New(r.path).Logs(context.Background(), Stream{Last: 1, Follow: false, Names: nil}, func(LogLine) error { lines++; return nil })
 	if _, lost := errors.AsType[*Lost](err); !lost || lines != 1 {
 		t.Errorf("a stream cut short must not look whole: %v after %d lines", err, lines)
 	}
@@ -282,7 +282,7 @@ func TestRunEndsPromptly(t *testing.T) {
 	dial(t, r.path).Write([]byte("GET "))
 	ended, refused := make(chan error, 1), make(chan error, 1)
 	go func() {
-		ended <- New(r.path).Events(context.Background(), 0, true, nil, func(Event) error { return nil })
+		ended <- New(r.path).Events(context.Background(), Stream{Last: 0, Follow: true, Names: nil}, func(Event) error { return nil })
 	}()
 	go func() {
 		_, err := New(r.path).Do(context.Background(), Command{Verb: VerbStop, Wait: true})

@@ -23,11 +23,30 @@ type Event struct {
 	Reason   slot.Reason
 }
 
+// Since is a place in the events of one engine, each of which has its own.
+type Since struct {
+	Engine string
+	Seq    uint64 // of the last event seen
+}
+
+// EventQuery says which events are to be told.
+type EventQuery struct {
+	Names  []string // of consumers and slots; empty: all
+	Last   int      // how many to begin with
+	Follow bool
+	After  *Since // nil: Last counts
+}
+
+// missedEvents is told where events are missing: those of an engine that has died
+// have died with it, and no more than keepEvents are remembered.
+const missedEvents = "events may be missing here: the engine was restarted, or more came than are remembered"
+
 // journal remembers the latest events and tells followers of new ones.
 type journal struct {
 	mu      sync.Mutex
 	ring    []Event // oldest first once full, starting at seq % keepEvents
 	seq     uint64
+	engine  string        // tells its numbers from those of other engines
 	changed chan struct{} // closed and replaced at each event while somebody follows
 	follow  int
 }
@@ -62,25 +81,41 @@ func (j *journal) since(seq uint64) ([]Event, uint64) {
 	return list, j.seq
 }
 
-// Events emits the last n events that pass, and with follow those to come,
-// until ctx is done or emit returns an error.
-func (j *journal) events(ctx context.Context, n int, follow bool, pass func(Event) bool, emit func(Event) error) error {
-	if follow {
+// begin returns the events that q begins with, and the number of the next one.
+func (j *journal) begin(q EventQuery, pass func(Event) bool) ([]Event, uint64) {
+	if q.After == nil {
+		list, next := j.since(0)
+		return lastOf(list, q.Last, pass), next
+	}
+	from := uint64(0)
+	if q.After.Engine == j.engine {
+		from = q.After.Seq + 1
+	}
+	list, next := j.since(from)
+	if q.After.Engine != j.engine || len(list) > 0 && list[0].Seq > from {
+		list = append([]Event{{At: time.Now(), Reason: slot.Reason{Text: missedEvents}}}, list...)
+	}
+	return list, next
+}
+
+// events emits the events that q asks for and that pass, and with q.Follow those
+// to come, until ctx is done or emit returns an error.
+func (j *journal) events(ctx context.Context, q EventQuery, pass func(Event) bool, emit func(Event) error) error {
+	if q.Follow {
 		j.watch(1)
 		defer j.watch(-1)
 	}
-	list, next := j.since(0)
-	list = lastOf(list, n, pass)
+	list, next := j.begin(q, pass)
 	for {
 		for _, e := range list {
-			if !pass(e) {
+			if !pass(e) && e.Reason.Text != missedEvents {
 				continue
 			}
 			if err := emit(e); err != nil {
 				return err
 			}
 		}
-		if !follow {
+		if !q.Follow {
 			return nil
 		}
 		j.mu.Lock()

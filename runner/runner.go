@@ -90,7 +90,7 @@ func New(o Options) (*Runner, error) {
 		return nil, err
 	}
 	r := &Runner{
-		keeper: o.Keeper, log: o.Log, intents: known, onReload: o.OnReload, pass: o.Once, finished: make(chan struct{}),
+		keeper: o.Keeper, log: o.Log, intents: known, journal: journal{engine: strconv.FormatInt(time.Now().UnixNano(), 36)}, onReload: o.OnReload, pass: o.Once, finished: make(chan struct{}),
 		listed: make(chan struct{}), running: make(chan struct{}), ended: make(chan struct{}), orders: make(chan Termination, 4),
 		config: o.Config, loadedAt: time.Now(), consumers: map[string]*consumer{}, usage: proc.UsageOf,
 	}

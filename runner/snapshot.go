@@ -178,8 +178,8 @@ func measure(shots []Snapshot) {
 func (r *Runner) Connections() []Connection { return r.board.connections() }
 
 // Events emits transitions; see journal.
-func (r *Runner) Events(ctx context.Context, n int, follow bool, list []string, emit func(Event) error) error {
-	targets, err := r.resolve(list)
+func (r *Runner) Events(ctx context.Context, q EventQuery, emit func(Event) error) error {
+	targets, err := r.resolve(q.Names)
 	if err != nil {
 		return err
 	}
@@ -189,10 +189,13 @@ func (r *Runner) Events(ctx context.Context, n int, follow bool, list []string, 
 	}
 	pass := func(e Event) bool {
 		t, ok := meant[e.Consumer]
-		return len(list) == 0 || ok && t.means(e.Slot)
+		return len(q.Names) == 0 || ok && t.means(e.Slot)
 	}
-	return r.journal.events(ctx, n, follow, pass, emit)
+	return r.journal.events(ctx, q, pass, emit)
 }
+
+// Engine tells the events of this engine from those of others.
+func (r *Runner) Engine() string { return r.journal.engine }
 
 // LogFile is where the output of one slot is kept.
 type LogFile struct {

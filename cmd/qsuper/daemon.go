@@ -15,7 +15,6 @@ import (
 	"qsuper/control"
 	"qsuper/health"
 	"qsuper/internal/kind"
-	"qsuper/logs"
 	"qsuper/plan"
 	"qsuper/runner"
 	"qsuper/slot"
@@ -323,70 +322,6 @@ func (d *daemon) Reload(context.Context) (control.ReloadReply, error) {
 		reply.Warnings = append(reply.Warnings, w.String())
 	}
 	return described(reply, change), nil
-}
-
-func (d *daemon) Events(ctx context.Context, n int, follow bool, names []string, emit func(control.Event) error) error {
-	return apiError(d.runner.Events(ctx, n, follow, names, func(e runner.Event) error {
-		out := control.Event{
-			Seq: e.Seq, At: e.At, Consumer: e.Consumer, Run: e.Run, PID: e.PID, From: e.From, To: e.To,
-			Code: string(e.Reason.Code), Reason: e.Reason.String(),
-		}
-		if e.Consumer != "" {
-			out.Slot = &e.Slot
-		}
-		return emit(out)
-	}))
-}
-
-// Logs emits the end of each slot's output and then follows all of them.
-func (d *daemon) Logs(ctx context.Context, n int, follow bool, names []string, emit func(control.LogLine) error) error {
-	files, err := d.runner.LogFiles(names)
-	if err != nil {
-		return apiError(err)
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	var followers sync.WaitGroup
-	defer func() { // nobody may emit after the return
-		cancel(nil)
-		followers.Wait()
-	}()
-	var one sync.Mutex // emit takes one line at a time
-	say := func(f runner.LogFile, line []byte) error {
-		one.Lock()
-		defer one.Unlock()
-		return emit(control.LogLine{Consumer: f.Consumer, Slot: f.Slot, Text: string(line)})
-	}
-	kept := false
-	for _, f := range files {
-		if !f.Kept {
-			continue
-		}
-		kept = true
-		end, err := logs.Tail(f.Path, n)
-		if err != nil {
-			return fmt.Errorf("read the output of %s/%d: %w", f.Consumer, f.Slot, err)
-		}
-		for _, line := range end.Lines {
-			if err := say(f, line); err != nil {
-				return err
-			}
-		}
-		if follow {
-			followers.Go(func() {
-				if err := logs.Follow(ctx, f.Path, end.End, func(line []byte) error { return say(f, line) }); err != nil {
-					cancel(err)
-				}
-			})
-		}
-	}
-	if !kept && len(files) > 0 {
-		return &control.Invalid{Problem: "no output is kept in files", Advice: "`logs.to` sends it elsewhere: look at the daemon's own output, or set `logs: {to: both}`"}
-	}
-	followers.Wait()
-	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) {
-		return err
-	}
-	return nil
 }
 
 // apiError turns the runner's errors into those the API tells apart.

@@ -49,8 +49,10 @@ func newEventsCmd(a *app) *cobra.Command {
 
 func runEvents(ctx context.Context, c *control.Client, o eventsOptions, out *screen) error {
 	w := bufio.NewWriter(out)
-	return follow(ctx, out, o.lines, o.follow, func(n int) error {
-		err := c.Events(ctx, n, o.follow, o.names, func(e control.Event) error {
+	ask := control.Stream{Names: o.names, Last: o.lines, Follow: o.follow}
+	return follow(ctx, c, out, ask, func(ask control.Stream, at cursors) error {
+		err := c.Events(ctx, ask, func(e control.Event) error {
+			at.keep("", e.Cursor)
 			if out.json {
 				writeJSONLine(w, e)
 			} else {

@@ -56,8 +56,13 @@ func runLogs(ctx context.Context, c *control.Client, o logsOptions, out *screen)
 	if err != nil {
 		return err
 	}
-	return follow(ctx, out, o.lines, o.follow, func(n int) error {
-		err := c.Logs(ctx, n, o.follow, o.names, func(l control.LogLine) error {
+	ask := control.Stream{Names: o.names, Last: o.lines, Follow: o.follow, Marks: o.follow}
+	return follow(ctx, c, out, ask, func(ask control.Stream, at cursors) error {
+		err := c.Logs(ctx, ask, func(l control.LogLine) error {
+			at.keep(fmt.Sprint(l.Consumer, "/", l.Slot), l.Cursor)
+			if l.Mark {
+				return nil
+			}
 			show(l)
 			if o.follow {
 				return w.Flush()
@@ -117,17 +122,4 @@ func hue(who string) style {
 	h := fnv.New32a()
 	h.Write([]byte(who))
 	return hues[h.Sum32()%uint32(len(hues))]
-}
-
-// follow runs stream; when it breaks because the engine is restarted, it is
-// picked up again without its history.
-func follow(ctx context.Context, out *screen, n int, on bool, stream func(n int) error) error {
-	for {
-		err := stream(n)
-		if _, lost := errors.AsType[*control.Lost](err); !lost || !on || ctx.Err() != nil {
-			return err
-		}
-		fmt.Fprintln(out.stderr, "qsuper: the connection broke, following again")
-		n = 0
-	}
 }

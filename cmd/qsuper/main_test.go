@@ -167,16 +167,16 @@ func (f *fakeDaemon) Upgrade(_ context.Context, u control.Upgrade) (control.Upgr
 	return f.upgrade(u), nil
 }
 
-func (f *fakeDaemon) Events(ctx context.Context, n int, follow bool, _ []string, emit func(control.Event) error) error {
-	return emitAll(ctx, f, n, follow, f.events, emit)
+func (f *fakeDaemon) Events(ctx context.Context, q control.Stream, emit func(control.Event) error) error {
+	return emitAll(ctx, f, q, f.events, emit)
 }
 
-func (f *fakeDaemon) Logs(ctx context.Context, n int, follow bool, _ []string, emit func(control.LogLine) error) error {
-	return emitAll(ctx, f, n, follow, f.logs, emit)
+func (f *fakeDaemon) Logs(ctx context.Context, q control.Stream, emit func(control.LogLine) error) error {
+	return emitAll(ctx, f, q, f.logs, emit)
 }
 
-func emitAll[T any](ctx context.Context, f *fakeDaemon, n int, follow bool, all []T, emit func(T) error) error {
-	for _, v := range all[max(0, len(all)-n):] {
+func emitAll[T any](ctx context.Context, f *fakeDaemon, q control.Stream, all []T, emit func(T) error) error {
+	for _, v := range all[max(0, len(all)-q.Last):] {
 		if err := emit(v); err != nil {
 			return err
 		}
@@ -188,7 +188,7 @@ func emitAll[T any](ctx context.Context, f *fakeDaemon, n int, follow bool, all 
 	if cut {
 		return errors.New("the engine died")
 	}
-	if follow {
+	if q.Follow {
 		<-ctx.Done()
 	}
 	return nil
