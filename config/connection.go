@@ -12,7 +12,7 @@ import (
 
 // laterTypes are connection types of the reference that no backend of this
 // release provides.
-var laterTypes = []string{"redis", "postgres", "nats", "kafka", "beanstalkd", "sqs"}
+var laterTypes = []string{"nats", "kafka", "beanstalkd", "sqs"}
 
 // addConnections reads one `connections` section; nil when it was not written.
 func (l *loader) addConnections(section *kind.Node) {

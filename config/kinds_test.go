@@ -21,6 +21,8 @@ func init() {
 	}
 	health.Register(health.Kind{Type: "rabbitmq", QueueKeys: []string{"name"}}, rabbitKind{}, open[rabbitKind])
 	health.Register(health.Kind{Type: "mysql", InFlightNow: true, QueueKeys: sqlKeys, Layouts: sqlLayouts, CheckQueue: checkSQL}, mysqlKind{}, open[mysqlKind])
+	health.Register(health.Kind{Type: "postgres", InFlightNow: true, QueueKeys: sqlKeys, Layouts: []string{"plain", "symfony", "laravel"}, CheckQueue: checkSQL}, postgresKind{}, open[postgresKind])
+	health.Register(health.Kind{Type: "redis", QueueKeys: []string{"name", "prefix", "group"}, Layouts: []string{"list", "stream", "laravel", "symfony"}}, redisKind{}, open[redisKind])
 	health.Register(health.Kind{Type: "sqlite", InFlightNow: true, QueueKeys: sqlKeys, Layouts: sqlLayouts, CheckQueue: checkSQL}, sqliteKind{}, open[sqliteKind])
 	health.Register(health.Kind{Type: "http", QueueKeys: []string{"name", "path", "value"}}, httpKind{Expect: 200, Timeout: kind.Duration(5e9)}, open[httpKind])
 	health.Register(health.Kind{Type: "tcp"}, tcpKind{}, open[tcpKind])
@@ -39,6 +41,19 @@ type rabbitKind struct {
 type mysqlKind struct {
 	DSN         kind.Secret `yaml:"dsn,required"`
 	TablePrefix string      `yaml:"table_prefix"`
+}
+
+type postgresKind struct {
+	URL          kind.Secret `yaml:"url,required"`
+	PasswordFile kind.Path   `yaml:"password_file"`
+	TablePrefix  string      `yaml:"table_prefix"`
+	TLS          kind.TLS    `yaml:"tls"`
+}
+
+type redisKind struct {
+	URL          kind.Secret `yaml:"url,required"`
+	PasswordFile kind.Path   `yaml:"password_file"`
+	TLS          kind.TLS    `yaml:"tls"`
 }
 
 type sqliteKind struct {

@@ -38,6 +38,19 @@ type Meter interface {
 	Measure(ctx context.Context, queues []Queue) ([]Reading, error)
 }
 
+// Waker is a Meter that can tell of new messages by itself. What it tells is a
+// hint to measure soon, never a number: a hint may be false, late or lost.
+type Waker interface {
+	Meter
+
+	// Watch calls wake soon after a message may have come into one of queues, and
+	// once when it has begun to listen, because something may have come before. It
+	// returns nil when nothing tells of any of these queues, and an error when it
+	// can no longer listen, or when ctx is done. It is called on a Conn of its own,
+	// of which nothing else is asked. wake never blocks.
+	Watch(ctx context.Context, queues []Queue, wake func()) error
+}
+
 // State says what is known of a queue.
 type State string
 
@@ -56,6 +69,7 @@ type Reading struct {
 	Delayed   int64         // not due yet; NotKnown if the backend cannot say
 	Oldest    time.Duration // age of the oldest ready message; NotKnown if the backend cannot say
 	Consumers int64         // consumers the backend sees; NotKnown if the backend cannot say
+	Useful    int64         // how many consumers can have work at a time, such as Kafka's partitions; 0 = any number
 	Err       string        // why State is Unknown or Missing, or a number of an OK one is not known; in words for a user, no secrets
 }
 
@@ -68,6 +82,6 @@ type Queue struct {
 	SQL    string // SQL: the user's own `query:`
 	Path   string // http
 	Value  string // http: path into the JSON answer
-	Prefix string // redis
-	Group  string // redis streams
+	Prefix string // redis: in front of every key
+	Group  string // redis streams, kafka: the consumer group; nats: the consumer
 }

@@ -308,6 +308,7 @@ func settle(conn Conn, readings []Reading) []Reading {
 		case r.Ready < 0 || r.Ready > absurdCount:
 			r = unknown(fmt.Sprintf("depth %d makes no sense", r.Ready), 1)[0]
 		}
+		r.Useful = max(r.Useful, 0)
 		r.InFlight, r.Delayed, r.Consumers = plausible(r.InFlight, absurdCount), plausible(r.Delayed, absurdCount), plausible(r.Consumers, absurdCount)
 		r.Oldest = plausible(r.Oldest, absurdAge)
 		readings[i] = r

@@ -8,8 +8,10 @@ package backends
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"sync"
 	"time"
@@ -40,6 +42,70 @@ func (l lifetime) during(ctx context.Context) (context.Context, context.CancelFu
 	}
 	stop := context.AfterFunc(l.ctx, func() { cancel(errClosed) })
 	return ctx, func() { stop(); cancel(nil) }
+}
+
+// socket is what a library talks through that heeds no context: it is closed
+// under a call whose context ends.
+type socket struct {
+	mu   sync.Mutex
+	conn net.Conn
+	call int  // the number of the call
+	cut  bool // its context has ended
+}
+
+// keep takes the place of an earlier one.
+func (s *socket) keep(conn net.Conn) {
+	if secured, ok := conn.(*tls.Conn); ok {
+		conn = secured.NetConn() // closing it does not wait for the other side
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conn = conn
+	if s.cut {
+		conn.Close()
+	}
+}
+
+// until closes what is kept when ctx ends before done is called, or the next
+// call begins.
+func (s *socket) until(ctx context.Context) (done func() bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.call++
+	s.cut = false
+	call := s.call
+	return context.AfterFunc(ctx, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.call == call {
+			s.sever()
+		}
+	})
+}
+
+func (s *socket) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sever()
+}
+
+func (s *socket) sever() {
+	s.cut = true
+	if s.conn != nil {
+		s.conn.Close()
+	}
+}
+
+// lateness makes the error of ctx of one that a library reports when a deadline
+// that it took from ctx has passed, which it may notice a moment earlier.
+func lateness(ctx context.Context, err error) error {
+	var n net.Error
+	deadline, ok := ctx.Deadline()
+	if err == nil || !ok || !errors.As(err, &n) || !n.Timeout() || time.Until(deadline) > 20*time.Millisecond {
+		return err
+	}
+	<-ctx.Done()
+	return ctx.Err()
 }
 
 // password is a secret from the file itself or from `password_file`. The latter

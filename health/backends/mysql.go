@@ -49,6 +49,7 @@ func parseDSN(text string) (*mysql.Config, error) {
 }
 
 var mysqlDialect = dialect{
+	mark:  "`", // understood whatever the SQL mode
 	unix:  "UNIX_TIMESTAMP()",
 	utc:   "UTC_TIMESTAMP()",
 	stamp: "NOW()",

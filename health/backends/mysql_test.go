@@ -31,7 +31,7 @@ func newMySQLRig(t *testing.T) *mysqlRig {
 	server.Exec(t, fmt.Sprintf("CREATE USER 'probe-%s'@'127.0.0.1' IDENTIFIED BY '%s'", name, strings.ReplaceAll(nasty, "'", "''")))
 	server.Exec(t, fmt.Sprintf("GRANT ALL ON *.* TO 'probe-%s'@'127.0.0.1'", name))
 	t.Cleanup(func() { server.Exec(t, fmt.Sprintf("DROP USER 'probe-%s'@'127.0.0.1'", name)) })
-	return &mysqlRig{newSQLRig(t, db, true), server, name}
+	return &mysqlRig{newSQLRig(t, db, mariaDB), server, name}
 }
 
 func (r *mysqlRig) dsn(addr, password string) string {

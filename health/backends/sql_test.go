@@ -14,11 +14,20 @@ import (
 	"qsuper/health/healthtest"
 )
 
-// layout is how a framework keeps its messages, for the tests of both databases.
+// flavour is a kind of database.
+type flavour string
+
+const (
+	mariaDB    flavour = "mysql"
+	sqLite     flavour = "sqlite"
+	postgreSQL flavour = "postgres"
+)
+
+// layout is how a framework keeps its messages, for the tests of all databases.
 // Words of statements in braces are explained at sqlRig.words.
 type layout struct {
 	name    string
-	schema  func(mysql bool) []string
+	schema  func(flavour) []string
 	queue   string // "" = queues are made by publishing
 	publish string
 	take    string
@@ -28,22 +37,22 @@ type layout struct {
 
 var layouts = []layout{{
 	name:    "symfony",
-	schema:  func(mysql bool) []string { return []string{fmt.Sprintf(symfonySchema, serial(mysql))} },
+	schema:  func(f flavour) []string { return []string{fmt.Sprintf(symfonySchema, serial(f), moment(f))} },
 	publish: "INSERT INTO messenger_messages (body, headers, queue_name, created_at, available_at) VALUES ({b}, '', {q}, {utc}, {utc})",
 	take:    "UPDATE messenger_messages SET delivered_at = {utc} WHERE queue_name = {q} AND body = 'a'",
 	delay:   "INSERT INTO messenger_messages (body, headers, queue_name, created_at, available_at) VALUES ('later', '', {q}, {utc}, '2999-01-01 00:00:00')",
 	content: "SELECT body, delivered_at IS NOT NULL FROM messenger_messages WHERE queue_name = {q} ORDER BY id",
 }, {
 	name:    "laravel",
-	schema:  func(mysql bool) []string { return []string{fmt.Sprintf(laravelSchema, serial(mysql))} },
+	schema:  func(f flavour) []string { return []string{fmt.Sprintf(laravelSchema, serial(f))} },
 	publish: "INSERT INTO jobs (queue, payload, attempts, available_at, created_at) VALUES ({q}, {b}, 0, {unix}, {unix})",
 	take:    "UPDATE jobs SET reserved_at = {unix}, attempts = 1 WHERE queue = {q} AND payload = 'a'",
 	delay:   "INSERT INTO jobs (queue, payload, attempts, available_at, created_at) VALUES ({q}, 'later', 0, {unix} + 3600, {unix})",
 	content: "SELECT payload, attempts FROM jobs WHERE queue = {q} ORDER BY id",
 }, {
 	name: "plain",
-	schema: func(mysql bool) []string {
-		return statements(map[bool]string{true: backends.PlainMySQL, false: backends.PlainSQLite}[mysql])
+	schema: func(f flavour) []string {
+		return statements(map[flavour]string{mariaDB: backends.PlainMySQL, sqLite: backends.PlainSQLite, postgreSQL: backends.PlainPostgres}[f])
 	},
 	publish: "INSERT INTO messages (queue, body, available_at) VALUES ({q}, {b}, {unix})",
 	take:    "UPDATE messages SET taken_at = {unix}, taken_by = 'me' WHERE queue = {q} AND body = 'a'",
@@ -59,29 +68,35 @@ var layouts = []layout{{
 }}
 
 const symfonySchema = `CREATE TABLE messenger_messages (id %s, body TEXT NOT NULL, headers TEXT NOT NULL, queue_name VARCHAR(190) NOT NULL,
-	created_at DATETIME NOT NULL, available_at DATETIME NOT NULL, delivered_at DATETIME DEFAULT NULL)`
+	created_at %[2]s NOT NULL, available_at %[2]s NOT NULL, delivered_at %[2]s DEFAULT NULL)`
 
 const laravelSchema = `CREATE TABLE jobs (id %s, queue VARCHAR(190) NOT NULL, payload TEXT NOT NULL, attempts INTEGER NOT NULL,
 	reserved_at INTEGER NULL, available_at INTEGER NOT NULL, created_at INTEGER NOT NULL)`
 
-func magentoSchema(mysql bool) []string {
+func magentoSchema(f flavour) []string {
 	updated := "DATETIME NOT NULL DEFAULT CURRENT_TIMESTAMP"
-	if mysql {
+	if f == mariaDB {
 		updated = "TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP"
 	}
 	return []string{
-		fmt.Sprintf("CREATE TABLE queue (id %s, name VARCHAR(190) UNIQUE)", serial(mysql)),
-		fmt.Sprintf("CREATE TABLE queue_message (id %s, topic_name VARCHAR(190), body TEXT)", serial(mysql)),
+		fmt.Sprintf("CREATE TABLE queue (id %s, name VARCHAR(190) UNIQUE)", serial(f)),
+		fmt.Sprintf("CREATE TABLE queue_message (id %s, topic_name VARCHAR(190), body TEXT)", serial(f)),
 		fmt.Sprintf("CREATE TABLE queue_message_status (id %s, queue_id INTEGER NOT NULL, message_id BIGINT NOT NULL, updated_at %s, status INTEGER NOT NULL, number_of_trials INTEGER NOT NULL DEFAULT 0, UNIQUE (queue_id, message_id))",
-			serial(mysql), updated),
+			serial(f), updated),
 	}
 }
 
-func serial(mysql bool) string {
-	if mysql {
-		return "BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY"
+func serial(f flavour) string {
+	return map[flavour]string{
+		mariaDB: "BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY", sqLite: "INTEGER PRIMARY KEY AUTOINCREMENT", postgreSQL: "BIGSERIAL PRIMARY KEY",
+	}[f]
+}
+
+func moment(f flavour) string {
+	if f == postgreSQL {
+		return "TIMESTAMP(0) WITHOUT TIME ZONE"
 	}
-	return "INTEGER PRIMARY KEY AUTOINCREMENT"
+	return "DATETIME"
 }
 
 func statements(text string) []string {
@@ -90,19 +105,27 @@ func statements(text string) []string {
 
 // sqlRig is a database with the tables of all layouts.
 type sqlRig struct {
-	db    *sql.DB
-	mysql bool
+	db *sql.DB
+	flavour
 	names atomic.Int64
 }
 
-func newSQLRig(t testing.TB, db *sql.DB, mysql bool) *sqlRig {
-	r := &sqlRig{db: db, mysql: mysql}
-	for _, l := range layouts {
-		for _, s := range l.schema(mysql) {
+func newSQLRig(t testing.TB, db *sql.DB, f flavour) *sqlRig {
+	r := &sqlRig{db: db, flavour: f}
+	for _, l := range r.layouts() {
+		for _, s := range l.schema(f) {
 			r.exec(t, s)
 		}
 	}
 	return r
+}
+
+// layouts are those that the database knows; magento is the last of all.
+func (r *sqlRig) layouts() []layout {
+	if r.flavour == postgreSQL {
+		return layouts[:len(layouts)-1]
+	}
+	return layouts
 }
 
 func (r *sqlRig) exec(t testing.TB, statement string, args ...any) {
@@ -117,8 +140,11 @@ func (r *sqlRig) exec(t testing.TB, statement string, args ...any) {
 func (r *sqlRig) words(statement, queue, body string) string {
 	quoted := func(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
 	utc, unix := "datetime('now')", "unixepoch()"
-	if r.mysql {
+	switch r.flavour {
+	case mariaDB:
 		utc, unix = "UTC_TIMESTAMP()", "UNIX_TIMESTAMP()"
+	case postgreSQL:
+		utc, unix = "(now() AT TIME ZONE 'UTC')", "FLOOR(EXTRACT(EPOCH FROM now()))"
 	}
 	return strings.NewReplacer("{q}", quoted(queue), "{b}", quoted(body), "{utc}", utc, "{unix}", unix).Replace(statement)
 }
@@ -173,11 +199,11 @@ func (r *sqlRig) content(t testing.TB, query string) []string {
 	var bodies []string
 	for rows.Next() {
 		var body string
-		var touched int
+		var touched string // a number, or PostgreSQL's boolean
 		if err := rows.Scan(&body, &touched); err != nil {
 			t.Fatal(err)
 		}
-		if touched != 0 {
+		if touched != "0" && touched != "false" {
 			body += " was touched"
 		}
 		bodies = append(bodies, body)
@@ -191,13 +217,13 @@ func (r *sqlRig) testLayoutRules(t *testing.T, s health.Spec) {
 		t.Helper()
 		got := reading(t, s, q)
 		if got.State != health.OK || got.Ready != ready || got.InFlight != flight || got.Delayed != delayed ||
-			got.Oldest < oldest || got.Oldest > oldest+time.Minute {
+			got.Oldest < oldest-time.Second || got.Oldest > oldest+time.Minute { // whole seconds may be rounded
 			t.Errorf("%s: want ready %d, in flight %d, delayed %d, oldest %s; got %+v", q.Layout, ready, flight, delayed, oldest, got)
 		}
 	}
 	ago := func(s int) string {
-		if r.mysql {
-			return fmt.Sprintf("{utc} - INTERVAL %d SECOND", s)
+		if r.flavour != sqLite {
+			return fmt.Sprintf("{utc} - INTERVAL '%d' SECOND", s)
 		}
 		return fmt.Sprintf("datetime('now', '-%d seconds')", s)
 	}
@@ -224,11 +250,14 @@ func (r *sqlRig) testLayoutRules(t *testing.T, s health.Spec) {
 	r.exec(t, fmt.Sprintf(insert, 900, "{unix} - 800", "{unix} - 700"))
 	want(q, 1, 1, 0, 70*time.Second)
 
+	if r.flavour == postgreSQL {
+		return
+	}
 	q.Layout = "magento"
 	r.exec(t, "INSERT INTO queue (name) VALUES ('rules')")
 	for i, status := range []int{2, 5, 3, 4, 6, 7} {
 		r.exec(t, "INSERT INTO queue_message_status (queue_id, message_id, status, updated_at) SELECT id, ?, ?, "+ // statuses 4, 6 and 7 are final
-			map[bool]string{true: "NOW() - INTERVAL 120 SECOND", false: "datetime('now', '-120 seconds')"}[r.mysql]+" FROM queue WHERE name = 'rules'", 1000+i, status)
+			map[flavour]string{mariaDB: "NOW() - INTERVAL 120 SECOND", sqLite: "datetime('now', '-120 seconds')"}[r.flavour]+" FROM queue WHERE name = 'rules'", 1000+i, status)
 	}
 	want(q, 2, 1, health.NotKnown, 120*time.Second)
 }
@@ -241,31 +270,35 @@ func (r *sqlRig) testOwnQueries(t *testing.T, s health.Spec) {
 		"SELECT 3 AS ready, 2 AS in_flight -- the comment":     "ok 3 2 -1",
 		"SELECT 3 AS READY, NULL AS in_flight, 4 AS `delayed`": "ok 3 -1 4",
 		"WITH x AS (SELECT 5 AS n) SELECT n FROM x":            "ok 5 -1 -1",
-		"SELECT 5.0":                                           "ok 5 -1 -1",
-		"SELECT 5.5":                                           `not a whole number: "5.5"`,
-		"SELECT -1":                                            "negative: -1",
-		"SELECT NULL":                                          "ready is missing",
-		"SELECT 'many'":                                        `not a whole number: "many"`,
-		"SELECT 1 AS ready, 2 AS inflight":                     `"inflight" is not one of ready`,
-		"SELECT 1 AS in_flight, 2 AS `delayed`":                "ready is missing",
-		"SELECT 1 UNION ALL SELECT 2":                          "more than one row",
-		"SELECT 1 WHERE 1 = 0":                                 "no row",
-		"SELECT id FROM no_such_table":                         "no_such_table",
-		"DELETE FROM messages":                                 "",
-		"UPDATE messages SET body = ''":                        "",
-		"INSERT INTO messages (queue) VALUES ('x')":            "",
-		"DROP TABLE messages":                                  "",
-		"CREATE TABLE mine (id INTEGER)":                       "",
-		"COMMIT":                                               "",
-		"SELECT 1) AS q; DROP TABLE messages; SELECT (1":       "",
-		"SET @x = 1":                                           "",
-		"PRAGMA query_only = 0":                                "",
-		"SET SESSION TRANSACTION READ WRITE":                   "",
-		"SELECT 1 INTO OUTFILE '/tmp/qsuper-must-not-exist'":   "",
-		"ATTACH DATABASE '/tmp/qsuper-must-not-exist' AS more": "",
+		"SELECT 5.0":                                     "ok 5 -1 -1",
+		"SELECT 5.5":                                     `not a whole number: "5.5"`,
+		"SELECT -1":                                      "negative: -1",
+		"SELECT NULL":                                    "ready is missing",
+		"SELECT 'many'":                                  `not a whole number: "many"`,
+		"SELECT 1 AS ready, 2 AS inflight":               `"inflight" is not one of ready`,
+		"SELECT 1 AS in_flight, 2 AS `delayed`":          "ready is missing",
+		"SELECT 1 UNION ALL SELECT 2":                    "more than one row",
+		"SELECT 1 WHERE 1 = 0":                           "no row",
+		"SELECT id FROM no_such_table":                   "no_such_table",
+		"DELETE FROM messages":                           "",
+		"UPDATE messages SET body = ''":                  "",
+		"INSERT INTO messages (queue) VALUES ('x')":      "",
+		"DROP TABLE messages":                            "",
+		"CREATE TABLE mine (id INTEGER)":                 "",
+		"COMMIT":                                         "",
+		"SELECT 1) AS q; DROP TABLE messages; SELECT (1": "",
+		"SET @x = 1":                                     "",
+		"PRAGMA query_only = 0":                          "",
+		"SET SESSION TRANSACTION READ WRITE":             "",
+		"SELECT 1) AS q; COMMIT; DROP TABLE messages; SELECT (1": "",
+		"SELECT 1 INTO OUTFILE '/tmp/qsuper-must-not-exist'":     "",
+		"ATTACH DATABASE '/tmp/qsuper-must-not-exist' AS more":   "",
 	} {
-		if r.mysql {
+		switch r.flavour {
+		case mariaDB:
 			query = strings.ReplaceAll(query, "WHERE 1 = 0", "FROM DUAL WHERE 1 = 0")
+		case postgreSQL:
+			query = strings.ReplaceAll(query, "`", "")
 		}
 		o := look(t, s, health.Queue{SQL: query})
 		got := o.Readings[0]

@@ -41,6 +41,7 @@ func (c *sqliteConfig) Validate() error {
 }
 
 var sqliteDialect = dialect{
+	mark:  "`",
 	unix:  "CAST(strftime('%s', 'now') AS INTEGER)",
 	utc:   "datetime('now')",
 	stamp: "datetime('now')", // where other databases have a zone, SQLite keeps UTC

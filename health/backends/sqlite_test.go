@@ -36,7 +36,7 @@ func TestSQLite(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "a b?c%d#e.db")
 		// The path of a pool is cut at a question mark, that of the backend is not.
 		work := filepath.Join(t.TempDir(), "work.db")
-		r := newSQLRig(t, sqliteDB(t, work, mode), false)
+		r := newSQLRig(t, sqliteDB(t, work, mode), sqLite)
 		if err := os.Link(work, path); err != nil {
 			t.Fatal(err)
 		}
@@ -60,7 +60,7 @@ func TestSQLite(t *testing.T) {
 
 func TestSQLiteOwnQueries(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "q.db")
-	r := newSQLRig(t, sqliteDB(t, path, "wal"), false)
+	r := newSQLRig(t, sqliteDB(t, path, "wal"), sqLite)
 	r.testOwnQueries(t, sqliteSpec(t, path))
 	if _, err := os.Stat("/tmp/qsuper-must-not-exist"); err == nil {
 		t.Error("a query made a file")
@@ -118,7 +118,7 @@ func TestSQLiteDown(t *testing.T) {
 func TestSQLiteLocked(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "q.db")
 	db := sqliteDB(t, path, "delete")
-	newSQLRig(t, db, false)
+	newSQLRig(t, db, sqLite)
 	conn, err := db.Conn(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -145,7 +145,7 @@ func TestSQLiteLocked(t *testing.T) {
 // A query that takes for ever is ended, and does not harm the others.
 func TestSQLiteSlowQuery(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "q.db")
-	newSQLRig(t, sqliteDB(t, path, "wal"), false)
+	newSQLRig(t, sqliteDB(t, path, "wal"), sqLite)
 	s := spec(t, "sqlite", "{type: sqlite, path: %q, timeout: 2s}", path)
 	endless := health.Queue{SQL: "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT COUNT(*) FROM n"}
 	o := look(t, s, endless, health.Queue{Name: "x", Layout: "plain"}, health.Queue{SQL: "SELECT 4"})
@@ -174,7 +174,7 @@ func TestSQLiteFollowsThePath(t *testing.T) {
 	for want := range int64(3) {
 		next := filepath.Join(dir, fmt.Sprintf("next%d.db", want))
 		db := sqliteDB(t, next, "delete")
-		newSQLRig(t, db, false)
+		newSQLRig(t, db, sqLite)
 		for range want {
 			if _, err := db.Exec("INSERT INTO messages (queue, body) VALUES ('x', 'b')"); err != nil {
 				t.Fatal(err)

@@ -57,18 +57,27 @@ func dial(ctx context.Context, network, address string, settings kind.TLS) (net.
 	if err != nil || !settings.Enabled() {
 		return conn, err
 	}
+	return secure(ctx, conn, address, settings)
+}
+
+// secure makes the TLS handshake on a connection to address, which is closed
+// when that fails. Without settings the system's authorities decide.
+func secure(ctx context.Context, conn net.Conn, address string, settings kind.TLS) (net.Conn, error) {
 	config, err := settings.Config()
 	if err != nil {
 		conn.Close()
 		return nil, err
 	}
+	if config == nil {
+		config = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
 	if config.ServerName == "" {
 		config.ServerName, _, _ = net.SplitHostPort(address)
 	}
-	secure := tls.Client(conn, config)
-	if err := secure.HandshakeContext(ctx); err != nil {
+	secured := tls.Client(conn, config)
+	if err := secured.HandshakeContext(ctx); err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("tls: %w", err)
 	}
-	return secure, nil
+	return secured, nil
 }

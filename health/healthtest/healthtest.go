@@ -48,6 +48,10 @@ type Queues struct {
 	Delay   func(t *testing.T, q health.Queue)          // publishes a message that is not due for a minute
 	Content func(t *testing.T, q health.Queue) []string // bodies in order, marked when anybody touched them; called last
 
+	// InFlightZero is set when all that can be said of what is in flight is that
+	// it is nothing.
+	InFlightZero bool
+
 	// RoundTrips is how many a look at many queues may take; 0 = not measured.
 	RoundTrips int
 }

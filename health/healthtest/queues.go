@@ -17,7 +17,7 @@ func (p *probe) settled(q health.Queue, want health.Reading) {
 	settled := eventually(p.t, fmt.Sprintf("the reading is %+v", want), func() bool {
 		got = p.up(q).Readings[0]
 		known := got
-		known.Err, known.Oldest, known.Consumers = "", 0, 0
+		known.Err, known.Oldest, known.Consumers, known.Useful = "", 0, 0, 0
 		return known == want
 	})
 	if !settled {
@@ -29,7 +29,7 @@ func (s *Suite) depth(t *testing.T) {
 	p := s.open(t, s.Addr, s.Password, patience)
 	q := s.Queues.New(t)
 	want := health.Reading{State: health.OK, InFlight: health.NotKnown, Delayed: health.NotKnown}
-	if s.Queues.Take != nil {
+	if s.Queues.Take != nil || s.Queues.InFlightZero {
 		want.InFlight = 0
 	}
 	if s.Queues.Delay != nil {
