@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 )
 
@@ -148,4 +149,18 @@ func oneLine(text string) string {
 		}
 		return r
 	}, text)
+}
+
+// Duration writes seconds as qsuper reads them: 90s, 5m, 2h, 100ms.
+func Duration(seconds float64) string {
+	d := time.Duration(seconds * float64(time.Second)).Round(time.Millisecond)
+	for _, u := range []struct {
+		name string
+		unit time.Duration
+	}{{"h", time.Hour}, {"m", time.Minute}, {"s", time.Second}} {
+		if d%u.unit == 0 && (d >= 2*u.unit || d == u.unit && u.unit < time.Minute || u.unit == time.Second) {
+			return strconv.FormatInt(int64(d/u.unit), 10) + u.name
+		}
+	}
+	return strconv.FormatInt(d.Milliseconds(), 10) + "ms"
 }

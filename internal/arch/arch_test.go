@@ -42,6 +42,7 @@ var imports = map[string][]string{
 	"pidfile":            {},
 	"migrate":            {"config"},
 	"migrate/supervisor": {"migrate"},
+	"migrate/systemd":    {"migrate"},
 	"internal/kind":      {},
 	"internal/arch":      {},
 }
@@ -66,6 +67,7 @@ var outside = map[string][]string{
 	"control":            {"golang.org/x/sys"},
 	"metrics":            {"github.com/prometheus/client_golang"},
 	"migrate/supervisor": {"golang.org/x/sys"},
+	"migrate/systemd":    {"golang.org/x/sys"},
 }
 
 type pkg struct {
