@@ -32,8 +32,8 @@ const (
 	maxBatch  = 512
 	startCost = 32
 
-	// lateTime is how long exits that were asked for are kept back at most, so that
-	// many are told at once.
+	// lateTime is how long exits that were asked for, and starts while there are
+	// more, are kept back at most, so that many are told at once.
 	lateTime = 20 * time.Millisecond
 
 	// queueBase and queueSlot bound what the engine has not read yet, in bytes:
@@ -221,8 +221,8 @@ func (e *engine) tell(t frameType, body any) {
 }
 
 // tellLater is tell for what the engine itself has asked for, and can wait: while
-// a fleet is being stopped, an engine that is woken for every exit takes the
-// processor from those that are still to exit.
+// a fleet is being started or stopped, an engine that is woken for every process
+// takes the processor from those that are still to start or to exit.
 func (e *engine) tellLater(t frameType, body any) {
 	late := e.late
 	if len(e.out) == 0 {

@@ -118,7 +118,12 @@ func (r *run) begun(p *proc.Process, err error) {
 	if err != nil { // the disk is full: the lock guards the slot all the same
 		k.log.Warn("run not recorded; a later daemon may not know its process", "slot", s.name, "error", err)
 	}
-	k.engine.tell(frameStarted, Started{Slot: s.name, Run: r.id, PID: p.PID, At: r.at})
+	started := Started{Slot: s.name, Run: r.id, PID: p.PID, At: r.at}
+	if k.starting > 0 { // an engine that is woken for each takes the processor from the next
+		k.engine.tellLater(frameStarted, started)
+	} else {
+		k.engine.tell(frameStarted, started)
+	}
 	switch {
 	case r.earlyKill:
 		r.kill()

@@ -88,7 +88,7 @@ func (s *slot) start(id uint64) error {
 	if held != nil {
 		p.Lock = held.FD()
 	}
-	if err = s.enclose(); err == nil {
+	if err = s.enclose(r); err == nil {
 		p.Output, err = s.output()
 	}
 	if err != nil {
@@ -96,7 +96,7 @@ func (s *slot) start(id uint64) error {
 		return err
 	}
 	if s.group != nil {
-		p.Cgroup, r.ooms = s.group.FD(), s.oomKills()
+		p.Cgroup = s.group.FD()
 	}
 	r.output = p.Output
 	s.run = r

@@ -33,7 +33,7 @@ func (k *keeper) openTree() {
 // enclose has a group ready for the next process of the slot. It belongs to the
 // slot and not to the run: a slot has one run at a time and is free when its group
 // is empty, and making and removing groups is most of what they cost.
-func (s *slot) enclose() error {
+func (s *slot) enclose(r *run) error {
 	switch {
 	case s.k.tree == nil:
 		return nil
@@ -41,12 +41,13 @@ func (s *slot) enclose() error {
 		s.prune()
 	case s.group != nil:
 		if err := s.group.Hold(); err == nil {
+			r.ooms = s.oomKills()
 			return nil
 		}
 		s.group = nil // somebody has removed it
 	}
 	var err error
-	s.group, err = s.k.tree.New(s.name)
+	s.group, err = s.k.tree.New(s.name) // nobody has been killed in it
 	return err
 }
 

@@ -53,6 +53,8 @@ type Spec struct {
 	// NoNewPrivs keeps the process and all that it starts from gaining privileges
 	// by exec, for ever: set-user-ID bits and file capabilities have no effect.
 	NoNewPrivs bool
+
+	loose bool // without a pidfd: it would be in the wrong table, see Spawner
 }
 
 // Cred is who a process runs as; the three are set exactly, nothing is added.
@@ -107,7 +109,10 @@ func Start(s *Spec) (*Process, error) {
 		return nil, &StartError{Kind: Exec, Op: "start a process", Err: errNoCommand}
 	}
 	p := &Process{pidfd: -1, status: -1}
-	attr := syscall.ProcAttr{Dir: s.Dir, Env: s.Env, Sys: &syscall.SysProcAttr{Setsid: true, PidFD: &p.pidfd}}
+	attr := syscall.ProcAttr{Dir: s.Dir, Env: s.Env, Sys: &syscall.SysProcAttr{Setsid: true}}
+	if !s.loose {
+		attr.Sys.PidFD = &p.pidfd
+	}
 	path, argv, cred := s.Path, s.Argv, s.Cred
 	fds := [extraFD + 1]uintptr{uintptr(s.Stdin), uintptr(s.Stdout), uintptr(s.Stderr), uintptr(s.Extra)}
 	attr.Files = fds[:extraFD]

@@ -152,11 +152,8 @@ func (s *Spawner) start(spec *Spec) (*Process, error) {
 		defer unix.Close(here)
 		*fd = here
 	}
-	p, err := Start(&own)
-	if err == nil {
-		p.Close() // the descriptor is in the wrong table
-	}
-	return p, err
+	own.loose = true
+	return Start(&own)
 }
 
 // Hold opens the pidfd of a process that comes from a Spawner, or kills it. Only
