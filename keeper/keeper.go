@@ -182,7 +182,7 @@ func open(opt Options) (*keeper, error) {
 	if err != nil {
 		return nil, errors.Join(err, unix.Close(k.null))
 	}
-	if k.spawner, err = proc.NewSpawner(); err != nil {
+	if k.spawner, err = proc.NewSpawner(k.poll.post); err != nil {
 		k.noSpawner(err)
 	}
 	k.watchLogs()

@@ -107,13 +107,8 @@ func (s *slot) start(id uint64) error {
 	}
 	s.k.starting++
 	s.k.spawner.Start(p, func(started *proc.Process, err error) {
-		s.k.poll.post(func() {
-			s.k.starting--
-			if err == nil {
-				err = started.Hold()
-			}
-			r.begun(started, err)
-		})
+		s.k.starting--
+		r.begun(started, err)
 	})
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,9 +23,13 @@ import (
 // its own. The table is a copy of what was open when Run began: the runtime's
 // own descriptors must be among it, as any thread may use them.
 type Spawner struct {
+	post  func(func())  // has the caller's goroutine call something
 	self  int           // pidfd of this process, to reach into its other table by
 	ready chan struct{} // closed once the tables are separate, or cannot be
 	err   error         // why they cannot be
+
+	results []result      // not yet reported; Run's own
+	since   time.Duration // CLOCK_BOOTTIME of the first
 
 	mu   sync.Mutex
 	jobs []job
@@ -36,9 +41,24 @@ type job struct {
 	done func(*Process, error)
 }
 
-// NewSpawner starts nothing. It fails where the kernel or a container's filter
-// does not allow what it needs; then use Start.
-func NewSpawner() (*Spawner, error) {
+// result is what became of a job.
+type result struct {
+	done func(*Process, error)
+	p    *Process
+	err  error
+}
+
+// What a Spawner with more to do keeps back of what it has done: a caller that is
+// woken for each process takes the processor from the next.
+const (
+	batchSize = 32
+	batchTime = 3 * time.Millisecond
+)
+
+// NewSpawner starts nothing. post has one goroutine, always the same, call a
+// function soon, without waiting for it. NewSpawner fails where the kernel or a
+// container's filter does not allow what it needs; then use Start.
+func NewSpawner(post func(func())) (*Spawner, error) {
 	self, err := unix.PidfdOpen(os.Getpid(), 0)
 	if err != nil {
 		return nil, fmt.Errorf("prepare to start processes from a thread: %w", err)
@@ -54,7 +74,7 @@ func NewSpawner() (*Spawner, error) {
 		unix.Close(self)
 		return nil, fmt.Errorf("prepare to start processes from a thread: %w", err)
 	}
-	return &Spawner{self: self, ready: make(chan struct{}), wake: wake}, nil
+	return &Spawner{post: post, self: self, ready: make(chan struct{}), wake: wake}, nil
 }
 
 // Run starts what is asked for until ctx is done; what has not been started then
@@ -88,18 +108,7 @@ func (s *Spawner) Run(ctx context.Context) error {
 	defer stop()
 	var token [8]byte
 	for {
-		s.mu.Lock()
-		jobs := s.jobs
-		s.jobs = nil
-		s.mu.Unlock()
-		for _, j := range jobs {
-			if err := ctx.Err(); err != nil {
-				j.done(nil, &StartError{Kind: Host, Op: "start " + j.spec.Path, Err: err})
-				continue
-			}
-			j.done(s.start(j.spec))
-		}
-		if len(jobs) > 0 {
+		if s.work(ctx) {
 			continue
 		}
 		if ctx.Err() != nil {
@@ -109,6 +118,49 @@ func (s *Spawner) Run(ctx context.Context) error {
 		}
 		_, _ = unix.Read(s.wake, token[:]) // sleeps; EINTR is as good as a token
 	}
+}
+
+// work does what has been asked for and says whether there was anything.
+func (s *Spawner) work(ctx context.Context) bool {
+	s.mu.Lock()
+	jobs := s.jobs
+	s.jobs = nil
+	s.mu.Unlock()
+	for _, j := range jobs {
+		r := result{done: j.done}
+		if err := ctx.Err(); err != nil {
+			r.err = &StartError{Kind: Host, Op: "start " + j.spec.Path, Err: err}
+		} else {
+			r.p, r.err = s.start(j.spec)
+		}
+		now := Boottime()
+		if len(s.results) == 0 {
+			s.since = now
+		}
+		s.results = append(s.results, r)
+		if len(s.results) == batchSize || now-s.since > batchTime {
+			s.report()
+		}
+	}
+	if len(jobs) == 0 && len(s.results) > 0 {
+		s.report()
+		return true
+	}
+	return len(jobs) > 0
+}
+
+// report has the caller told of the results.
+func (s *Spawner) report() {
+	results := s.results
+	s.results = nil
+	s.post(func() {
+		for _, r := range results {
+			if r.err == nil {
+				r.err = r.p.hold()
+			}
+			r.done(r.p, r.err)
+		}
+	})
 }
 
 // rouse wakes Run.
@@ -126,9 +178,9 @@ func (s *Spawner) Ready() error {
 	return s.err
 }
 
-// Start queues a process. done is called from the Spawner's thread and must
-// hand the process to a goroutine that calls Hold before anything else. Settings
-// that need the exec helper are not possible here.
+// Start queues a process. done is posted, up to batchTime after the start when
+// there are more of them; only the goroutine that it is posted to may reap
+// children. Settings that need the exec helper are not possible here.
 func (s *Spawner) Start(spec *Spec, done func(*Process, error)) {
 	s.mu.Lock()
 	s.jobs = append(s.jobs, job{spec, done})
@@ -156,9 +208,9 @@ func (s *Spawner) start(spec *Spec) (*Process, error) {
 	return Start(&own)
 }
 
-// Hold opens the pidfd of a process that comes from a Spawner, or kills it. Only
+// hold opens the pidfd of a process that comes from a Spawner, or kills it. Only
 // the caller may reap it, so its number still means it.
-func (p *Process) Hold() error {
+func (p *Process) hold() error {
 	fd, err := unix.PidfdOpen(p.PID, 0)
 	if err != nil {
 		_ = unix.Kill(p.PID, unix.SIGKILL) // gone already is as good

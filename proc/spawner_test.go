@@ -17,7 +17,7 @@ import (
 // Spawner and Start give the same process.
 func TestSpawner(t *testing.T) {
 	dir := t.TempDir()
-	s, err := NewSpawner()
+	s, err := NewSpawner(func(f func()) { go f() })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,17 +44,14 @@ func TestSpawner(t *testing.T) {
 	}
 	defer unix.Close(fifo)
 
-	type result struct {
+	type outcome struct {
 		p   *Process
 		err error
 	}
-	results := make(chan result)
+	results := make(chan outcome)
 	run := func(sp *Spec) (*Process, error) {
-		s.Start(sp, func(p *Process, err error) { go func() { results <- result{p, err} }() })
+		s.Start(sp, func(p *Process, err error) { results <- outcome{p, err} })
 		r := <-results
-		if r.err == nil {
-			r.err = r.p.Hold()
-		}
 		return r.p, r.err
 	}
 	sp := sh("echo hello; exec sleep 1000")
