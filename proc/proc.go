@@ -1,7 +1,7 @@
 // Package proc is one process and what belongs to it: starting it, signalling
 // it, learning how it ended, and finding what it left behind.
 //
-// Every process is held by a pidfd from the moment of clone, so that no signal
+// Every process is held by a pidfd before it can be reaped, so that no signal
 // can reach a stranger that inherited its number. It leads its own session and
 // so its own process group. Nothing here waits: an exit is an event on the
 // pidfd, which one epoll instance can watch for thousands of children without
@@ -101,9 +101,9 @@ func Boottime() time.Duration {
 // or, if the exec helper was needed, will tell through Exit.ExecError why it
 // could not. The error is a *StartError.
 //
-// A Lock is inherited by everything that the caller starts during the call, so
-// one goroutine of a program may start processes with locks, and no other
-// processes at the same time.
+// A Lock is inherited by everything that is started during the call from the same
+// table of descriptors, so one goroutine of a program may start processes with
+// locks, and no other processes at the same time, but through a Spawner.
 func Start(s *Spec) (*Process, error) {
 	if s.Path == "" || len(s.Argv) == 0 {
 		return nil, &StartError{Kind: Exec, Op: "start a process", Err: errNoCommand}

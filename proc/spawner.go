@@ -8,32 +8,36 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// Spawner starts processes from a thread that has a table of descriptors of its
+// Spawner starts processes from threads that have tables of descriptors of their
 // own. A fork copies the table and exec closes it again, so that a parent with
 // descriptors for a thousand children pays for all of them at each start: three
-// thousand make a start four times as expensive. The Spawner's table stays
+// thousand make a start four times as expensive. The Spawner's tables stay
 // small, and while it forks the caller goes on.
 //
-// The thread is locked to the goroutine in Run, which touches no descriptor but
+// There are two threads, as most of a start is waiting: for the child to get a
+// processor, to become its program, and to wake whoever has forked it.
+//
+// A thread is locked to its goroutine in Run, which touches no descriptor but
 // its own. The table is a copy of what was open when Run began: the runtime's
 // own descriptors must be among it, as any thread may use them.
 type Spawner struct {
-	post  func(func())  // has the caller's goroutine call something
-	self  int           // pidfd of this process, to reach into its other table by
-	ready chan struct{} // closed once the tables are separate, or cannot be
-	err   error         // why they cannot be
+	post  func(func()) // has the caller's goroutine call something
+	self  int          // pidfd of this process, to reach into its other table by
+	wake  int          // semaphore that threads sleep on, in all tables; a channel would wake two threads for one
+	late  *time.Timer  // collects what has been kept back for batchTime
+	ready sync.WaitGroup
+	fault atomic.Pointer[error] // why the tables cannot be separate
 
-	results []result      // not yet reported; Run's own
-	since   time.Duration // CLOCK_BOOTTIME of the first
-
-	mu   sync.Mutex
-	jobs []job
-	wake int // eventfd that Run sleeps on, in both tables; a channel would wake two threads for one
+	mu      sync.Mutex
+	jobs    []job
+	asleep  int      // threads that wait for a job and have not been woken
+	results []result // not yet collected
 }
 
 type job struct {
@@ -48,11 +52,13 @@ type result struct {
 	err  error
 }
 
-// What a Spawner with more to do keeps back of what it has done: a caller that is
-// woken for each process takes the processor from the next.
 const (
+	spawnThreads = 2
+
+	// What is kept back while there is more to do: a caller that is woken for each
+	// process takes the processor from the next.
 	batchSize = 32
-	batchTime = 3 * time.Millisecond
+	batchTime = 5 * time.Millisecond
 )
 
 // NewSpawner starts nothing. post has one goroutine, always the same, call a
@@ -69,25 +75,46 @@ func NewSpawner(post func(func())) (*Spawner, error) {
 		return nil, fmt.Errorf("prepare to start processes from a thread: %w", err)
 	}
 	unix.Close(copied)
-	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_SEMAPHORE)
 	if err != nil {
 		unix.Close(self)
 		return nil, fmt.Errorf("prepare to start processes from a thread: %w", err)
 	}
-	return &Spawner{post: post, self: self, ready: make(chan struct{}), wake: wake}, nil
+	s := &Spawner{post: post, self: self, wake: wake}
+	s.late = time.AfterFunc(time.Hour, func() { post(s.collect) })
+	s.late.Stop() // until there is something to collect
+	s.ready.Add(spawnThreads)
+	return s, nil
 }
 
 // Run starts what is asked for until ctx is done; what has not been started then
 // ends with ctx's error.
 func (s *Spawner) Run(ctx context.Context) error {
+	defer s.late.Stop()
+	stop := context.AfterFunc(ctx, func() { s.rouse(spawnThreads) })
+	defer stop()
+	var threads sync.WaitGroup
+	for range spawnThreads {
+		threads.Go(func() { s.thread(ctx) })
+	}
+	threads.Wait()
+	if err := s.fault.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// thread is the life of one thread.
+func (s *Spawner) thread(ctx context.Context) {
 	runtime.LockOSThread()
 	if unix.Gettid() == unix.Getpid() {
 		// The main thread's table is the one that others reach into as the
 		// process's own. While this goroutine keeps it, the next gets another.
 		defer runtime.UnlockOSThread()
-		end := make(chan error)
-		go func() { end <- s.Run(ctx) }()
-		return <-end
+		var next sync.WaitGroup
+		next.Go(func() { s.thread(ctx) })
+		next.Wait()
+		return
 	}
 	// Never unlocked: the thread ends with this goroutine.
 
@@ -98,84 +125,103 @@ func (s *Spawner) Run(ctx context.Context) error {
 		err = unix.Unshare(unix.CLONE_FILES)
 	}
 	if err != nil {
-		s.err = fmt.Errorf("separate the descriptors of a thread: %w", err)
+		err = fmt.Errorf("separate the descriptors of a thread: %w", err)
+		s.fault.Store(&err)
+		s.ready.Done()
+		return
 	}
-	close(s.ready)
-	if s.err != nil {
-		return s.err
-	}
-	stop := context.AfterFunc(ctx, s.rouse)
-	defer stop()
-	var token [8]byte
-	for {
-		if s.work(ctx) {
-			continue
-		}
-		if ctx.Err() != nil {
-			unix.Close(s.self) // the copies of this thread
-			unix.Close(s.wake)
-			return nil
-		}
-		_, _ = unix.Read(s.wake, token[:]) // sleeps; EINTR is as good as a token
-	}
-}
-
-// work does what has been asked for and says whether there was anything.
-func (s *Spawner) work(ctx context.Context) bool {
-	s.mu.Lock()
-	jobs := s.jobs
-	s.jobs = nil
-	s.mu.Unlock()
-	for _, j := range jobs {
-		r := result{done: j.done}
-		if err := ctx.Err(); err != nil {
-			r.err = &StartError{Kind: Host, Op: "start " + j.spec.Path, Err: err}
+	s.ready.Done()
+	s.ready.Wait()
+	for s.fault.Load() == nil {
+		if j, ok := s.next(); ok {
+			s.work(ctx, j)
+		} else if ctx.Err() != nil {
+			break
 		} else {
-			r.p, r.err = s.start(j.spec)
-		}
-		now := Boottime()
-		if len(s.results) == 0 {
-			s.since = now
-		}
-		s.results = append(s.results, r)
-		if len(s.results) == batchSize || now-s.since > batchTime {
-			s.report()
+			s.sleep()
 		}
 	}
-	if len(jobs) == 0 && len(s.results) > 0 {
-		s.report()
-		return true
-	}
-	return len(jobs) > 0
+	unix.Close(s.self) // the copies of this thread
+	unix.Close(s.wake)
 }
 
-// report has the caller told of the results.
-func (s *Spawner) report() {
+// next takes a job; without one, the thread is to sleep.
+func (s *Spawner) next() (job, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.jobs) == 0 {
+		s.asleep++
+		return job{}, false
+	}
+	j := s.jobs[0]
+	s.jobs[0] = job{}
+	s.jobs = s.jobs[1:]
+	if len(s.jobs) == 0 {
+		s.jobs = nil // a burst should not be paid for for ever
+	}
+	return j, true
+}
+
+// work does a job and has the caller told, at once if it was the last.
+func (s *Spawner) work(ctx context.Context, j job) {
+	r := result{done: j.done}
+	if err := ctx.Err(); err != nil {
+		r.err = &StartError{Kind: Host, Op: "start " + j.spec.Path, Err: err}
+	} else {
+		r.p, r.err = s.start(j.spec)
+	}
+	s.mu.Lock()
+	s.results = append(s.results, r)
+	n, last := len(s.results), len(s.jobs) == 0
+	s.mu.Unlock()
+	switch {
+	case last || n == batchSize:
+		s.post(s.collect)
+	case n == 1: // the next may hang, in a program on a file system that does not answer
+		s.late.Reset(batchTime)
+	}
+}
+
+// collect hands out the results. The caller's goroutine calls it.
+func (s *Spawner) collect() {
+	s.mu.Lock()
 	results := s.results
 	s.results = nil
-	s.post(func() {
-		for _, r := range results {
-			if r.err == nil {
-				r.err = r.p.hold()
-			}
-			r.done(r.p, r.err)
+	s.mu.Unlock()
+	for _, r := range results {
+		if r.err == nil {
+			r.err = r.p.hold()
 		}
-	})
+		r.done(r.p, r.err)
+	}
 }
 
-// rouse wakes Run.
-func (s *Spawner) rouse() {
-	one := [8]byte{}
-	binary.NativeEndian.PutUint64(one[:], 1)
-	_, _ = unix.Write(s.wake, one[:]) // it cannot be full
+// rouse wakes n threads.
+func (s *Spawner) rouse(n uint64) {
+	var b [8]byte
+	binary.NativeEndian.PutUint64(b[:], n)
+	_, _ = unix.Write(s.wake, b[:]) // it cannot be full
+}
+
+// sleep waits for a rouse that is meant for one thread.
+func (s *Spawner) sleep() {
+	var token [8]byte
+	for {
+		if _, err := unix.Read(s.wake, token[:]); err != unix.EINTR {
+			return
+		}
+	}
 }
 
 // Ready waits until the tables are separate. Until then nothing may be opened
-// that is to end when it is closed: a copy would stay open in the thread. An
+// that is to end when it is closed: a copy would stay open in a thread. An
 // error means that Run has ended and Start must not be called.
 func (s *Spawner) Ready() error {
-	<-s.ready
-	return s.err
+	s.ready.Wait()
+	if err := s.fault.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // Start queues a process. done is posted, up to batchTime after the start when
@@ -184,10 +230,13 @@ func (s *Spawner) Ready() error {
 func (s *Spawner) Start(spec *Spec, done func(*Process, error)) {
 	s.mu.Lock()
 	s.jobs = append(s.jobs, job{spec, done})
-	first := len(s.jobs) == 1
+	sleeper := s.asleep > 0
+	if sleeper {
+		s.asleep--
+	}
 	s.mu.Unlock()
-	if first {
-		s.rouse()
+	if sleeper {
+		s.rouse(1)
 	}
 }
 

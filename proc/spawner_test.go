@@ -102,3 +102,70 @@ func TestSpawner(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Of many starts at once each is told once, and each process has its own lock and
+// no other's, though two threads fork at the same time.
+func TestSpawnerBurst(t *testing.T) {
+	dir := t.TempDir()
+	posted := make(chan func(), 100)
+	s, err := NewSpawner(func(f func()) { posted <- f })
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	if err := s.Ready(); err != nil {
+		t.Fatal(err)
+	}
+	const n = 100
+	told, running := 0, map[int]*Process{}
+	for i := range n {
+		name := filepath.Join(dir, fmt.Sprintf("lock.%d", i))
+		lock, err := unix.Open(name, unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sp := spec("/bin/sleep", "1000")
+		sp.Lock = lock
+		s.Start(sp, func(p *Process, err error) {
+			told++
+			unix.Close(lock)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			running[i] = p
+		})
+	}
+	for told < n {
+		(<-posted)()
+	}
+	for i, p := range running {
+		var locks []string
+		fds, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.PID))
+		for _, fd := range fds {
+			link, _ := os.Readlink(fmt.Sprintf("/proc/%d/fd/%s", p.PID, fd.Name()))
+			if name, ok := strings.CutPrefix(link, dir+"/"); ok {
+				locks = append(locks, name)
+			}
+		}
+		if want := []string{fmt.Sprintf("lock.%d", i)}; !slices.Equal(locks, want) {
+			t.Errorf("process %d has %v, not %v", i, locks, want)
+		}
+		if err := p.Signal(syscall.SIGKILL); err != nil {
+			t.Error(err)
+		}
+		if e := reap(t, p); e.Signal != syscall.SIGKILL {
+			t.Errorf("%+v", e)
+		}
+		p.Close()
+	}
+	if told != n || len(running) != n {
+		t.Errorf("%d of %d told, %d run", told, n, len(running))
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
