@@ -21,6 +21,7 @@ type Config struct {
 	Daemon      Daemon
 	Connections []*Connection // in the order of the file
 	Consumers   []*Consumer   // in the order of the file
+	Jobs        []*Job        // in the order of the file; no job has the name of a consumer
 	Warnings    []Problem     // legal, but probably not what was meant
 	EnvUsed     []string      // variables of the environment that `connections` and `daemon` were filled from: they may be secrets
 
@@ -117,6 +118,8 @@ type Consumer struct {
 	// Places says where the keys of this consumer were written: "command", "user", …
 	// A key from `defaults` is placed there; one that was not written is absent.
 	Places map[string]Position
+
+	section string // of the file: consumers or jobs
 
 	_ struct{} `yaml:"lock" unless:"file"`
 	_ struct{} `yaml:"exclusive" unless:"false"`

@@ -98,15 +98,7 @@ func (l *loader) consumer(key, n *kind.Node, path string) *Consumer {
 
 // window reads `active` in `timezone`.
 func (c *check) window(active, timezone string) {
-	zone := time.Local
-	if timezone != "" {
-		var err error
-		if zone, err = time.LoadLocation(timezone); err != nil {
-			at := place(c.node, "timezone")
-			c.l.add(at, c.path+".timezone", "time zone %s is not known on this host", show(at, timezone)).Hint = "use a name such as Europe/Berlin"
-			zone = time.Local
-		}
-	}
+	zone := c.zone(timezone)
 	if c.node.Get("active") == nil || c.bad("active") {
 		return
 	}
@@ -120,6 +112,20 @@ func (c *check) window(active, timezone string) {
 		return
 	}
 	c.Active = w
+}
+
+// zone reads `timezone`; "" is the host's.
+func (c *check) zone(timezone string) *time.Location {
+	if timezone == "" {
+		return time.Local
+	}
+	zone, err := time.LoadLocation(timezone)
+	if err != nil {
+		at := place(c.node, "timezone")
+		c.l.add(at, c.path+".timezone", "time zone %s is not known", show(at, timezone)).Hint = "use a name such as Europe/Berlin"
+		return time.Local
+	}
+	return zone
 }
 
 // scaling checks how many instances there are and when.

@@ -21,6 +21,7 @@ const defaultIdle = time.Minute
 func newConsumer(name string) *Consumer {
 	return &Consumer{
 		Name:      name,
+		section:   "consumers",
 		Instances: Instances{Min: 1, Max: 1},
 		Restart:   RestartAlways,
 		Exit:      Exit{Clean: []int{0}},

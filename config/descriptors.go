@@ -13,7 +13,7 @@ const spareFiles = 64
 // Descriptors is how many open files the keeper needs when all slots run.
 func (c *Config) Descriptors() uint64 {
 	need := uint64(spareFiles)
-	for _, consumer := range c.Consumers {
+	for _, consumer := range c.Programs() {
 		each := uint64(1)
 		switch consumer.Logs.To {
 		case "file", "both":

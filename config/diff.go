@@ -16,9 +16,9 @@ import (
 // Change is the difference between two configurations. Names are in the order
 // of the new file, removed ones in that of the old.
 type Change struct {
-	Added, Removed, Changed []string // consumers
+	Added, Removed, Changed []string // consumers, then jobs
 	Replace                 []string // of the changed: running processes must be replaced; for the others the change is applied to them live
-	Unchanged               int      // consumers
+	Unchanged               int      // consumers and jobs
 	Connections             []string // connections that were added, changed or removed
 	Daemon                  []string // changed keys of `daemon` that are applied live
 	Restart                 []string // changed keys of `daemon` that need a restart of the daemon
@@ -40,6 +40,7 @@ func Diff(old, new *Config) Change {
 			c.Removed = append(c.Removed, o.Name)
 		}
 	}
+	c.jobs(old.Jobs, new.Jobs)
 	c.connections(old.Connections, new.Connections)
 	c.daemon(&old.Daemon, &new.Daemon)
 	return c
@@ -58,6 +59,26 @@ func (c *Change) consumers(before map[string]*Consumer, after []*Consumer) {
 			if o.Fingerprint() != n.Fingerprint() {
 				c.Replace = append(c.Replace, n.Name)
 			}
+		}
+	}
+}
+
+// jobs are never replaced while they run: the next fire takes what changed.
+func (c *Change) jobs(old, new []*Job) {
+	before, after := byName(old, jobName), byName(new, jobName)
+	for _, n := range new {
+		switch o := before[n.Name]; {
+		case o == nil:
+			c.Added = append(c.Added, n.Name)
+		case sameJob(o, n):
+			c.Unchanged++
+		default:
+			c.Changed = append(c.Changed, n.Name)
+		}
+	}
+	for _, o := range old {
+		if after[o.Name] == nil {
+			c.Removed = append(c.Removed, o.Name)
 		}
 	}
 }
@@ -100,6 +121,7 @@ func (c *Change) daemon(old, new *Daemon) {
 }
 
 func consumerName(c *Consumer) string     { return c.Name }
+func jobName(j *Job) string               { return j.Name }
 func connectionName(c *Connection) string { return c.Name }
 
 func byName[T any](list []*T, name func(*T) string) map[string]*T {

@@ -42,6 +42,12 @@ func TestExampleFile(t *testing.T) {
 			t.Errorf("consumer key %s is missing", key)
 		}
 	}
+	job := root.Get("jobs").Value.Entries[0].Value
+	for _, key := range append(kind.Keys(jobKeys{}), "retries.times", "retries.initial", "retries.factor", "retries.max", "retries.jitter") {
+		if key != "env_file" && !shows(job, key) {
+			t.Errorf("job key %s is missing", key)
+		}
+	}
 }
 
 // shows reports whether a key path is written below n.
@@ -66,6 +72,7 @@ func TestExampleShowsDefaults(t *testing.T) {
 	example.Daemon.HTTP.TokenFile = ""
 	example.Daemon.Socket.Group = ""                                      // the example names one
 	consumer(t, example, "emails").Dir = consumer(t, plain, "emails").Dir // written the same, read from two places
+	example.Jobs = nil
 	change := Diff(plain, example)
 	if len(change.Daemon)+len(change.Restart) > 0 || slices.Contains(change.Changed, "emails") {
 		t.Errorf("the example differs from the defaults: %+v", change)

@@ -40,7 +40,7 @@ func CheckHost(cfg *Config) []Problem {
 		h.problems = append(h.problems, Problem{File: cfg.Files[0], Path: "daemon.log_dir", Message: err.Error()})
 	}
 	h.descriptors(cfg)
-	for _, c := range cfg.Consumers {
+	for _, c := range cfg.Programs() {
 		h.consumer(c)
 	}
 	return arrange(h.problems, cfg.Files)
@@ -54,7 +54,7 @@ func (h *host) add(c *Consumer, key string, err error) {
 		at = c.At
 	}
 	h.problems = append(h.problems, Problem{File: at.File, Line: at.Line, Column: at.Column,
-		Path: "consumers." + c.Name + "." + key, Message: err.Error()})
+		Path: c.section + "." + c.Name + "." + key, Message: err.Error()})
 }
 
 func (h *host) consumer(c *Consumer) {

@@ -102,7 +102,7 @@ type mainOnly struct{}
 
 // UnmarshalNode implements kind.Unmarshaler.
 func (mainOnly) UnmarshalNode(d *kind.Decoder, n *kind.Node, path string) {
-	d.Problems.Add(n, path, "belongs into the main file; an included file holds connections and consumers")
+	d.Problems.Add(n, path, "belongs into the main file; an included file holds connections, consumers and jobs")
 }
 
 // mainKeys are the keys of the main file.
@@ -113,8 +113,8 @@ type mainKeys struct {
 	Connections section  `yaml:"connections"`
 	Defaults    section  `yaml:"defaults"`
 	Consumers   section  `yaml:"consumers"`
+	Jobs        section  `yaml:"jobs"`
 	_           struct{} `yaml:"locks"`
-	_           struct{} `yaml:"jobs"`
 	_           struct{} `yaml:"alerts"`
 }
 
@@ -123,11 +123,11 @@ type includedKeys struct {
 	Version     int      `yaml:"version"`
 	Connections section  `yaml:"connections"`
 	Consumers   section  `yaml:"consumers"`
+	Jobs        section  `yaml:"jobs"`
 	Daemon      mainOnly `yaml:"daemon"`
 	Include     mainOnly `yaml:"include"`
 	Defaults    mainOnly `yaml:"defaults"`
 	_           struct{} `yaml:"locks"`
-	_           struct{} `yaml:"jobs"`
 	_           struct{} `yaml:"alerts"`
 }
 
@@ -142,7 +142,7 @@ func (l *loader) main(path string) {
 	l.daemon(&keys.Daemon, root)
 	l.cfg.Daemon = keys.Daemon
 
-	parts := []includedKeys{{Connections: keys.Connections, Consumers: keys.Consumers}}
+	parts := []includedKeys{{Connections: keys.Connections, Consumers: keys.Consumers, Jobs: keys.Jobs}}
 	for _, file := range l.includes(path, root.Get("include")) {
 		node := l.read(file.path, file.at, file.key)
 		if node == nil {
@@ -167,6 +167,9 @@ func (l *loader) main(path string) {
 	first := map[string]*kind.Node{}
 	for _, p := range parts {
 		l.addConsumers(p.Consumers.node, first)
+	}
+	for _, p := range parts {
+		l.addJobs(p.Jobs.node, first)
 	}
 }
 

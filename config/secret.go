@@ -13,7 +13,7 @@ import (
 // Format prints a summary, whatever the verb. Without it, fmt would go on to the
 // fields, and with a verb that does not fit them it shows maps as they are.
 func (c Config) Format(f fmt.State, _ rune) {
-	fmt.Fprintf(f, "config %s (%d consumers, %d connections)", c.Path, len(c.Consumers), len(c.Connections))
+	fmt.Fprintf(f, "config %s (%d consumers, %d jobs, %d connections)", c.Path, len(c.Consumers), len(c.Jobs), len(c.Connections))
 }
 
 // Format prints all fields with the values of Env hidden, whatever the verb.

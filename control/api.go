@@ -10,7 +10,7 @@ type Status struct {
 	Version     int                `json:"version"`
 	Daemon      DaemonStatus       `json:"daemon"`
 	Consumers   []ConsumerStatus   `json:"consumers"`
-	Jobs        []struct{}         `json:"jobs"`
+	Jobs        []JobStatus        `json:"jobs"`
 	Connections []ConnectionStatus `json:"connections"`
 }
 
@@ -148,6 +148,7 @@ type Explain struct {
 	Gates    []Gate        `json:"gates"`
 	Slots    []SlotExplain `json:"slots"`
 	Exits    []SlotExit    `json:"exits"` // the last ten, newest first
+	Job      *JobStatus    `json:"job,omitempty"`
 }
 
 // Gate is one condition and what was seen.

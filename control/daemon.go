@@ -25,6 +25,9 @@ type Daemon interface {
 	// command has become true, when its Timeout has passed (TimedOut is set),
 	// or when ctx is done.
 	Do(ctx context.Context, c Command) (CommandReply, error)
+	// RunJob has a job run now. With Wait it returns when the run has ended, when
+	// its Timeout has passed, or when ctx is done.
+	RunJob(ctx context.Context, j JobRun) (JobReply, error)
 	// Shutdown stops everything and returns when the last instance is gone, or
 	// at once with NoWait. The daemon ends after the answer has been written.
 	Shutdown(ctx context.Context, s Shutdown) (CommandReply, error)
@@ -58,7 +61,7 @@ type NotFound struct {
 	Suggestion string // the nearest existing name; "" = none is near
 }
 
-func (e *NotFound) Error() string { return fmt.Sprintf("no consumer is named %q", e.Name) }
+func (e *NotFound) Error() string { return fmt.Sprintf("no consumer or job is named %q", e.Name) }
 
 // Hint proposes the nearest name.
 func (e *NotFound) Hint() string {

@@ -83,6 +83,10 @@ func (f *fakeDaemon) Status(q StatusQuery) (Status, error) {
 	return f.status(q)
 }
 
+func (f *fakeDaemon) RunJob(_ context.Context, j JobRun) (JobReply, error) {
+	return JobReply{Fire: JobFire{Note: j.Name + " by " + j.By}}, nil
+}
+
 func (f *fakeDaemon) Explain(name string) (Explain, error) {
 	if f.explain == nil {
 		return Explain{Consumer: name}, nil

@@ -32,6 +32,7 @@ var Routes = []Route{
 	{"GET", "/v1/events", Read, "transitions as JSON lines: ?n=100, follow=true, name=… (repeated)", (*Server).events},
 	{"GET", "/v1/logs", Read, "consumers' output as JSON lines: ?n=100, follow=true, name=… (repeated)", (*Server).logs},
 	{"POST", "/v1/command", Operate, "start, stop, restart, stop-workers, pause, resume or scale consumers", (*Server).command},
+	{"POST", "/v1/jobs/run", Operate, "run a job now, within what its overlap allows", (*Server).runJob},
 	{"POST", "/v1/reload", Operate, "read the file again and apply what changed", (*Server).reload},
 	{"POST", "/v1/upgrade", Admin, "let another binary take over; no consumer notices", (*Server).upgrade},
 	{"POST", "/v1/shutdown", Admin, "stop every consumer, then the daemon", (*Server).shutdown},

@@ -34,7 +34,8 @@ func TestEveryRouteHasAClientMethod(t *testing.T) {
 	e6 := c.Events(ctx, Stream{Last: 1, Follow: false, Names: nil}, func(Event) error { return nil })
 	e7 := c.Logs(ctx, Stream{Last: 1, Follow: false, Names: nil}, func(LogLine) error { return nil })
 	_, e8 := c.Upgrade(ctx, Upgrade{Binary: "/usr/bin/qsuper"})
-	if err := errors.Join(e1, e2, e3, e4, e5, e6, e7, e8); err != nil {
+	_, e9 := c.RunJob(ctx, JobRun{Name: "reindex"})
+	if err := errors.Join(e1, e2, e3, e4, e5, e6, e7, e8, e9); err != nil {
 		t.Fatal(err)
 	}
 	for _, route := range Routes {

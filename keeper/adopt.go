@@ -39,7 +39,7 @@ func (k *keeper) takeOverFrom(left []pidfile.Run) {
 		p, err := proc.Adopt(was.PID, was.Began, was.Started)
 		alive := err == nil
 		group := k.populated(was.Slot)
-		if !alive && (group != nil || sessions[was.PID] || k.carried(was)) {
+		if !alive && was.PID > 0 && (group != nil || sessions[was.PID] || k.carried(was)) { // pid 0: see foretell
 			p = proc.Gone(was.PID, was.Began, was.Started)
 		}
 		if strings.IndexByte(was.Slot, '/') < 1 {
@@ -48,7 +48,11 @@ func (k *keeper) takeOverFrom(left []pidfile.Run) {
 		}
 		if p == nil {
 			k.lastWords(was.Slot)
-			k.runs.Forget(was.Slot)
+			if once(was.Tag) {
+				k.slotOf(was.Slot).ghost = &was
+			} else {
+				k.runs.Forget(was.Slot)
+			}
 			continue
 		}
 		k.slotOf(was.Slot).group = group

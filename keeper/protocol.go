@@ -85,6 +85,11 @@ type Again struct {
 	MinRan time.Duration `json:"min_ran"`
 }
 
+// OnceTag begins the Tag of what must not be started a second time: the next
+// keeper lists its run even when it ended while no keeper was there. Its line is
+// written before the process is started, too, with no pid.
+const OnceTag = "once:"
+
 // Kinds of StartFailed.
 const (
 	KindLocked      = "locked"      // somebody else holds the slot

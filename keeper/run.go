@@ -104,6 +104,7 @@ func (r *run) begun(p *proc.Process, err error) {
 	if err != nil {
 		s.run = nil
 		k.live--
+		r.unsay()
 		s.startFailed(r.id, err)
 		k.expectQuit()
 		return

@@ -14,6 +14,7 @@ import (
 	"qsuper/lock"
 	"qsuper/lock/backends/file"
 	"qsuper/logs"
+	"qsuper/pidfile"
 	"qsuper/proc"
 )
 
@@ -26,9 +27,10 @@ type slot struct {
 	spec   *Spec // of the last start request
 	specID uint64
 	memo   []byte
-	run    *run    // nil: nothing runs
-	exit   *Exited // nil: none, or acknowledged
-	again  *Again  // standing order for the end of the run; nil: none
+	run    *run         // nil: nothing runs
+	exit   *Exited      // nil: none, or acknowledged
+	ghost  *pidfile.Run // once: the last run of an earlier keeper, which is gone; nil: none
+	again  *Again       // standing order for the end of the run; nil: none
 
 	stream *logs.Stream // nil: output is thrown away
 	fifo   string
@@ -61,6 +63,8 @@ func (s *slot) info(now time.Duration) SlotInfo {
 		i.Adopted, i.Tag = i.Adopted || r.adopted, r.spec.Tag
 	} else if s.exit != nil {
 		i.Run = s.exit.Run
+	} else if s.ghost != nil {
+		i.Run, i.Tag = s.ghost.Run, s.ghost.Tag
 	}
 	return i
 }
@@ -99,7 +103,8 @@ func (s *slot) start(id uint64) error {
 		p.Cgroup = s.group.FD()
 	}
 	r.output = p.Output
-	s.run = r
+	s.run, s.ghost = r, nil
+	r.foretell()
 	s.k.live++
 	if s.k.spawner == nil || s.k.live < spawnerFrom || p.NeedsHelper() {
 		r.begun(proc.Start(p))

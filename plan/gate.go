@@ -60,6 +60,17 @@ func Gates(p Program, o Observed, m Memory, now time.Time) []Gate {
 	return append(list, rampGate(p, o, now), breakerGate(p, &m.Breaker, now))
 }
 
+// JobGates are the gates that a job has.
+func JobGates(p Program, o Observed, now time.Time) []Gate {
+	var list []Gate
+	for _, look := range []func(Program, Observed, time.Time) Gate{stoppedGate, pausedGate, connectionGate, budgetGate} {
+		v := look(p, o, now)
+		v.Evidence += age(v.Name, o, now)
+		list = append(list, v)
+	}
+	return list
+}
+
 // age says how old the evidence is; it is no part of the reason of a slot,
 // which must not change every second.
 func age(name string, o Observed, now time.Time) string {

@@ -120,14 +120,7 @@ type Result struct {
 // instances: the ones beyond are to go.
 func Decide(p Program, o Observed, m Memory, slots []Slot, now time.Time) Result {
 	r := Result{Memory: m, Decisions: make([]Decision, len(slots))}
-	want, reason := slot.Up, slot.Reason{Code: slot.OK}
-	for _, g := range gates {
-		v := g.look(p, o, now)
-		if v.State != Open && v.State != Skipped && g.want != nil {
-			want, reason = g.want(p), slot.Reason{Code: v.code, Text: v.Evidence}
-			break
-		}
-	}
+	want, reason := shut(p, o, now)
 	r.Memory.EmptySince = emptySince(o, m, now)
 	poison(&r, p, o)
 	stuck(&r, p, o, now)
@@ -145,6 +138,17 @@ func Decide(p Program, o Observed, m Memory, slots []Slot, now time.Time) Result
 		deaf(&r, p, slots, now)
 	}
 	return r
+}
+
+// shut is what the first gate that is shut demands; Up when none is.
+func shut(p Program, o Observed, now time.Time) (slot.Want, slot.Reason) {
+	for _, g := range gates {
+		v := g.look(p, o, now)
+		if v.State != Open && v.State != Skipped && g.want != nil {
+			return g.want(p), slot.Reason{Code: v.code, Text: v.Evidence}
+		}
+	}
+	return slot.Up, slot.Reason{Code: slot.OK}
 }
 
 // all gives every slot the same answer.

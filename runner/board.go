@@ -204,7 +204,7 @@ func (b *board) prepare(cfg *config.Config, consumers map[string]*consumer) (old
 		p := newPoller(conn)
 		p.interval = cfg.Daemon.Interval
 		seen := map[health.Queue]bool{}
-		for _, c := range cfg.Consumers {
+		for _, c := range cfg.Programs() {
 			if !requires(c, conn.Name) {
 				continue
 			}

@@ -46,7 +46,7 @@ type NotFoundError struct {
 	Known []string
 }
 
-func (e *NotFoundError) Error() string { return fmt.Sprintf("no consumer is named %q", e.Name) }
+func (e *NotFoundError) Error() string { return fmt.Sprintf("no consumer or job is named %q", e.Name) }
 
 // UsageError says that a command cannot mean anything.
 type UsageError struct{ Problem, Advice string }
@@ -73,6 +73,9 @@ func (r *Runner) Do(ctx context.Context, cmd Command) (Reply, error) {
 	}
 	if err := r.check(cmd, targets); err != nil {
 		return Reply{}, err
+	}
+	if targets = slices.DeleteFunc(targets, func(t target) bool { return notForJobs[cmd.Verb] && t.c.job != nil }); len(targets) == 0 {
+		return Reply{}, nil
 	}
 	reply := Reply{Consumers: names(targets)}
 	if err := r.intend(cmd, targets); err != nil {
@@ -138,6 +141,11 @@ func (r *Runner) check(cmd Command, targets []target) error {
 	if r.Stopping() && cmd.Verb != "stop" {
 		return ErrStopping
 	}
+	if jobs := slices.IndexFunc(targets, func(t target) bool { return t.c.job != nil }); jobs >= 0 && notForJobs[cmd.Verb] {
+		if c := targets[jobs].c; slices.Contains(cmd.Names, c.name) || len(cmd.Names) > 0 && len(targets) == 1 {
+			return &UsageError{fmt.Sprintf("%s is a job: it runs when its schedule says so", c.name), "use `qsuper jobs run " + c.name + "`, or stop, start, pause and resume"}
+		}
+	}
 	switch cmd.Verb {
 	case "start", "stop", "restart", "stop-workers", "pause", "resume":
 	case "scale":
@@ -154,6 +162,10 @@ func (r *Runner) check(cmd Command, targets []target) error {
 	}
 	return nil
 }
+
+// notForJobs are the verbs that concern consumers only: without names, or with a
+// pattern, jobs are left alone.
+var notForJobs = map[string]bool{"restart": true, "stop-workers": true, "scale": true}
 
 // maxInstances bounds `scale` as the file is bounded.
 const maxInstances = 10_000

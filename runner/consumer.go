@@ -49,13 +49,17 @@ type consumer struct {
 	rolls    []*roll
 	watchers []watcher
 	tally    Tally
+	job      *job      // nil: it is no job
+	batch    []any     // of a job: messages of this turn
+	wakeAt   time.Time // of a job: when its slots have something to do; zero: never
 }
 
 // Messages to a consumer.
 type (
-	observed   struct{}                       // a reading or the budget changed
-	configured struct{ cfg *config.Consumer } // a reload; the intent is read anew as well
-	intended   struct {
+	observed    struct{}                       // a reading or the budget changed
+	configured  struct{ cfg *config.Consumer } // a reload; the intent is read anew as well
+	rescheduled struct{ job *config.Job }      // likewise of a job
+	intended    struct {
 		edit func(c *consumer, now time.Time)
 	} // a person's command
 	leave    struct{ now bool }                 // the daemon stops
@@ -105,7 +109,11 @@ func (c *consumer) configure(cfg *config.Consumer) {
 // grow adds a slot.
 func (c *consumer) grow() {
 	n := len(c.units)
-	c.units = append(c.units, &unit{n: n, key: slotKey(c.name, n), state: slot.State{Phase: slot.Halted, Since: time.Now()}})
+	u := &unit{n: n, key: slotKey(c.name, n), state: slot.State{Phase: slot.Halted, Since: time.Now()}}
+	if c.job != nil && c.job.rec != nil {
+		u.state.Run = c.job.rec.Runs[n]
+	}
+	c.units = append(c.units, u)
 	c.due = append(c.due, never)
 }
 
@@ -132,16 +140,8 @@ func (c *consumer) loop(ctx context.Context) {
 		case <-c.box.wake:
 		}
 		batch = c.box.take(batch)
-		now := time.Now()
 		c.r.keeper.Cork()
-		for _, m := range batch {
-			c.handle(m, now)
-		}
-		next := c.settle(now)
-		over := c.removed && c.empty() && c.r.forget(c)
-		if over {
-			c.bury()
-		}
+		next, over := c.turn(batch, time.Now())
 		c.r.keeper.Uncork()
 		if over {
 			return
@@ -152,6 +152,20 @@ func (c *consumer) loop(ctx context.Context) {
 			timer.Reset(time.Until(next))
 		}
 	}
+}
+
+// turn deals with messages and with everything that is due, and says when to
+// look again by itself; zero means only when something happens. over: it has been
+// removed, and is gone.
+func (c *consumer) turn(batch []any, now time.Time) (next time.Time, over bool) {
+	for _, m := range batch {
+		c.handle(m, now)
+	}
+	next = c.settle(now)
+	if over = c.removed && c.empty() && c.r.forget(c); over {
+		c.bury()
+	}
+	return next, over
 }
 
 func (c *consumer) handle(m any, now time.Time) {
@@ -181,6 +195,9 @@ func (c *consumer) handle(m any, now time.Time) {
 		c.replan = true
 	case configured:
 		c.reconfigure(m.cfg, now)
+	case rescheduled:
+		c.job.take(m.job)
+		c.reconfigure(m.job.Consumer, now)
 	case intended:
 		m.edit(c, now)
 		c.replan = true
@@ -210,6 +227,9 @@ func (c *consumer) with(key string, f func(*unit)) {
 // settle decides, carries out everything that is due now, and says when to
 // look again by itself; zero means only when something happens.
 func (c *consumer) settle(now time.Time) time.Time {
+	if c.job != nil {
+		c.job.look(now)
+	}
 	if c.replan || !c.result.Next.IsZero() && !now.Before(c.result.Next) {
 		c.decide(now)
 	}
@@ -263,6 +283,10 @@ func (c *consumer) note(u *unit) {
 
 // decide asks the planner and tells the slots what is wanted of them.
 func (c *consumer) decide(now time.Time) {
+	if c.job != nil {
+		c.job.decide(now)
+		return
+	}
 	c.replan = false
 	c.observed = c.observe()
 	c.views = c.views[:0]
@@ -293,38 +317,13 @@ func (c *consumer) decide(now time.Time) {
 	c.unstall(now)
 }
 
-// observe gathers the facts of this moment.
-func (c *consumer) observe() plan.Observed {
-	o := plan.Observed{Shutdown: c.shutdown, Stopped: c.human.Stopped, Paused: c.human.Paused}
-	for _, name := range c.cfg.Requires {
-		o.Conns = append(o.Conns, c.r.board.conn(name, c))
-	}
-	if q := c.cfg.Queue; q != nil && !slices.Contains(c.cfg.Requires, q.Connection) {
-		o.Conns = append(o.Conns, c.r.board.conn(q.Connection, c))
-	}
-	o.Queue = c.depth()
-	o.Budget = c.r.budget()
-	return o
-}
-
-// depth is the latest reading of the consumer's queue; nil: there is none.
-func (c *consumer) depth() *plan.Depth {
-	q := c.cfg.Queue
-	if q == nil {
-		return nil
-	}
-	l := c.r.board.latest(q.Connection)
-	reading, ok := l.readings[q.Queue]
-	if !ok {
-		return nil
-	}
-	return &plan.Depth{Reading: reading, At: l.conn.At}
-}
-
 // step is the only way a slot changes.
 func (c *consumer) step(u *unit, now time.Time, ev slot.Event) {
 	p := c.policy
 	p.Key = u.key
+	if c.job != nil {
+		p = c.job.policy(p, u)
+	}
 	old := u.state
 	state, effect := slot.Step(p, old, now, ev)
 	u.state = state
@@ -362,7 +361,7 @@ func (c *consumer) passed() bool {
 		}
 	}
 	for _, u := range c.units {
-		if u.state.Phase.Alive() || !u.rests() {
+		if u.state.Phase.Alive() || !u.rests() || u.fire != nil {
 			return false
 		}
 	}

@@ -19,11 +19,17 @@ func (c *consumer) spawn(u *unit, now time.Time) {
 			c.step(u, now, slot.SpawnFailed{Run: u.state.Run, Kind: slot.FailExec, Reason: err.Error()})
 			return
 		}
-		u.finger = c.finger()
+		if u.finger = c.finger(); c.job != nil {
+			u.finger = onceMark + u.finger
+		}
 		spec.Tag = u.finger
 		c.plan, u.plan, u.spec = base, base, &spec
 	}
 	u.usage, u.unacked = usage{}, 0
+	if c.job != nil {
+		c.job.spawn(u, *u.spec)
+		return
+	}
 	err := c.r.keeper.Start(keeper.StartRequest{Slot: u.key, Run: u.state.Run, Spec: *u.spec, Memo: u.memo(), Again: c.standing(u)})
 	if err != nil && !errors.Is(err, keeper.ErrGone) { // too long for a frame: it was never asked
 		u.spec = nil

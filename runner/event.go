@@ -16,7 +16,7 @@ type Event struct {
 	Seq      uint64
 	At       time.Time
 	Consumer string // "" = the daemon itself
-	Slot     int
+	Slot     int    // -1: none in particular
 	Run      uint64
 	PID      int
 	From, To string // phases; "" = not a transition

@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -44,11 +45,13 @@ type fakeKeeper struct {
 	at       []time.Time // of the starts
 	behave   func(slot string, run uint64) (lives time.Duration, code int)
 	signals  int
-	onIdle   func()          // called with mu held
-	stubborn bool            // a withdrawal comes too late
-	followed int             // starts by standing order
-	stopsIn  time.Duration   // how long a child takes to end after TERM
-	lock     map[string]bool // slots that somebody else holds
+	onIdle   func()                    // called with mu held
+	stubborn bool                      // a withdrawal comes too late
+	followed int                       // starts by standing order
+	stopsIn  time.Duration             // how long a child takes to end after TERM
+	lock     map[string]bool           // slots that somebody else holds
+	onStart  func(keeper.StartRequest) // called with mu held
+	ghosts   map[string]keeper.SlotInfo
 }
 
 type fakeChild struct {
@@ -111,6 +114,13 @@ func (k *fakeKeeper) Start(r keeper.StartRequest) error {
 		return nil
 	}
 	k.memo[r.Slot] = r.Memo
+	if k.onStart != nil {
+		k.onStart(r)
+	}
+	if k.ghosts == nil {
+		k.ghosts = map[string]keeper.SlotInfo{}
+	}
+	k.ghosts[r.Slot] = keeper.SlotInfo{Slot: r.Slot, Run: r.Run, Tag: r.Spec.Tag}
 	k.begin(r.Slot, r.Run, r.Again, &r.Spec)
 	return nil
 }
@@ -244,6 +254,11 @@ func (k *fakeKeeper) perish() {
 	defer k.mu.Unlock()
 	clear(k.held)
 	clear(k.memo)
+	for slot, g := range k.ghosts {
+		if strings.HasPrefix(g.Tag, keeper.OnceTag) {
+			k.memo[slot] = nil
+		}
+	}
 	for slot, c := range k.live {
 		c.adopted, c.again = true, nil
 		k.memo[slot] = nil
@@ -269,6 +284,9 @@ func (k *fakeKeeper) List() error {
 				info.Run = e.Run
 			}
 		}
+		if g := k.ghosts[slot]; info.Run == 0 && strings.HasPrefix(g.Tag, keeper.OnceTag) {
+			info.Run, info.Tag = g.Run, g.Tag
+		}
 		k.tell(info)
 	}
 	k.tell(keeper.ListEnd{})
@@ -288,6 +306,7 @@ type fleet struct {
 	dir    string
 	cfg    *config.Config
 	r      *Runner
+	clock  wallClock
 	usage  func([]int) map[int]procUsage // nil: that of the host
 	cancel context.CancelFunc
 	done   chan struct{}
@@ -312,7 +331,7 @@ func (f *fleet) config(consumers ...*config.Consumer) *config.Config {
 // boot starts an engine; crash ends it without a word.
 func (f *fleet) boot() {
 	f.t.Helper()
-	r, err := New(Options{Config: f.cfg, Keeper: f.k, Started: keeperStart, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	r, err := New(Options{Config: f.cfg, Keeper: f.k, Started: keeperStart, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), clock: f.clock})
 	if err != nil {
 		f.t.Fatal(err)
 	}

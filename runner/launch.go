@@ -195,7 +195,9 @@ func (l *launcher) env(c *config.Consumer, own map[string]string, who account) (
 	}
 	maps.Copy(env, files)
 	maps.Copy(env, own)
-	env["QSUPER_CONSUMER"] = c.Name
+	if !c.IsJob() {
+		env["QSUPER_CONSUMER"] = c.Name
+	}
 	delete(env, "QSUPER_SLOT") // each slot's own
 	return env, nil
 }

@@ -19,6 +19,10 @@ func (c *consumer) announce(before plan.Breaker, now time.Time) {
 
 // learn keeps what the ends of runs tell about the consumer.
 func (c *consumer) learn(old, now slot.State, n int, at time.Time) {
+	if c.job != nil {
+		c.replan = true
+		return
+	}
 	if now.Phase == slot.Running && c.memory.Breaker.Phase == plan.Trying {
 		c.replan = true // how long it lives counts from now on
 	}

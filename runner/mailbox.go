@@ -7,7 +7,7 @@ import "sync"
 type mailbox struct {
 	mu   sync.Mutex
 	list []any
-	wake chan struct{} // holds one token while list is not empty
+	wake chan struct{} // holds one token while list is not empty; several mailboxes of one reader may share it
 }
 
 func newMailbox() *mailbox { return &mailbox{wake: make(chan struct{}, 1)} }
@@ -16,10 +16,22 @@ func (m *mailbox) put(v any) {
 	m.mu.Lock()
 	m.list = append(m.list, v)
 	m.mu.Unlock()
+	m.nudge()
+}
+
+// nudge wakes the reader.
+func (m *mailbox) nudge() {
 	select {
 	case m.wake <- struct{}{}:
 	default:
 	}
+}
+
+// pending says whether something waits to be read.
+func (m *mailbox) pending() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.list) > 0
 }
 
 // take empties the mailbox; used becomes its next buffer.

@@ -21,6 +21,10 @@ func (c *consumer) adopt(m keeper.SlotInfo, now time.Time) {
 	}
 	u := c.units[n]
 	u.recall(m.Memo, now)
+	if c.job != nil {
+		u.state.Run = max(u.state.Run, c.job.rec.Runs[n])
+		c.job.adopt(u, m)
+	}
 	if m.Adopted {
 		c.retake(u, m)
 	}
@@ -38,7 +42,7 @@ func (c *consumer) adopt(m keeper.SlotInfo, now time.Time) {
 		return
 	}
 	c.r.permits.adopt(&u.ticket)
-	c.drift = c.drift || u.finger != c.finger()
+	c.drift = c.drift || c.job == nil && u.finger != c.finger()
 	// The keeper's moments are of the wall clock; deadlines count on the other.
 	c.step(u, now, slot.Adopt{Run: m.Run, PID: m.PID, Started: now.Add(m.StartedAt.Sub(now)), Step: m.Stopping})
 	if u.state.Phase == slot.Draining {
@@ -100,7 +104,9 @@ func (c *consumer) reconfigure(cfg *config.Consumer, now time.Time) {
 			c.step(u, now, slot.Retry{}) // what could not start may be repaired
 		}
 	}
-	c.renew()
+	if c.job == nil { // the next fire of a job takes what has changed
+		c.renew()
+	}
 }
 
 // shrink lets slots beyond the configured number go once they are empty.

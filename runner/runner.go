@@ -46,6 +46,8 @@ type Options struct {
 	Log      *slog.Logger
 	OnReload func() // SIGHUP; nil: ignored
 	Once     bool   // one pass of the gates; see Finished
+
+	clock wallClock // nil: the host's
 }
 
 // Runner is the engine's heart. New starts nothing; Run does.
@@ -70,6 +72,8 @@ type Runner struct {
 	loops   sync.WaitGroup
 	ctx     context.Context // of Run; consumers and pollers live in it
 	orders  chan Termination
+	crew    *crew // of jobs; nil: there have been none
+	clock   wallClock
 
 	mu        sync.Mutex
 	config    *config.Config
@@ -92,12 +96,19 @@ func New(o Options) (*Runner, error) {
 	r := &Runner{
 		keeper: o.Keeper, log: o.Log, intents: known, journal: journal{engine: strconv.FormatInt(time.Now().UnixNano(), 36)}, onReload: o.OnReload, pass: o.Once, finished: make(chan struct{}),
 		listed: make(chan struct{}), running: make(chan struct{}), ended: make(chan struct{}), orders: make(chan Termination, 4),
-		config: o.Config, loadedAt: time.Now(), consumers: map[string]*consumer{}, usage: proc.UsageOf,
+		config: o.Config, loadedAt: time.Now(), consumers: map[string]*consumer{}, usage: proc.UsageOf, clock: o.clock,
 	}
 	r.settings(o.Config)
 	for _, c := range o.Config.Consumers {
 		r.consumers[c.Name] = newConsumer(r, c)
 		r.order = append(r.order, c.Name)
+	}
+	if err := r.employ(o.Config); err != nil {
+		return nil, err
+	}
+	for _, j := range o.Config.Jobs {
+		r.consumers[j.Name] = r.crew.add(j)
+		r.order = append(r.order, j.Name)
 	}
 	return r, nil
 }
@@ -131,7 +142,12 @@ func (r *Runner) Run(ctx context.Context) error {
 	r.mu.Lock()
 	r.ctx = ctx
 	for _, c := range r.consumers {
-		r.loops.Go(func() { c.loop(ctx) })
+		if c.job == nil {
+			r.loops.Go(func() { c.loop(ctx) })
+		}
+	}
+	if r.crew != nil {
+		r.loops.Go(func() { r.crew.loop(ctx) })
 	}
 	old, fresh := r.board.prepare(r.config, r.consumers)
 	r.mu.Unlock()
@@ -258,6 +274,13 @@ func (r *Runner) Apply(cfg *config.Config) bool {
 	if err := r.intents.forgetCounts(); err != nil {
 		r.log.Error("what was scaled by hand may come back after a crash", "error", err)
 	}
+	begun := r.crew != nil
+	if err := r.employ(cfg); err != nil {
+		r.log.Error("jobs cannot run", "error", err)
+	}
+	if r.crew != nil && !begun {
+		r.loops.Go(func() { r.crew.loop(r.ctx) })
+	}
 	old, fresh, ok := r.install(cfg)
 	if !ok {
 		return false
@@ -284,13 +307,21 @@ func (r *Runner) install(cfg *config.Config) (old, fresh map[string]*poller, ok 
 	var order []string
 	for _, conf := range cfg.Consumers {
 		order = append(order, conf.Name)
-		if c := r.consumers[conf.Name]; c != nil {
+		c := r.consumers[conf.Name]
+		switch {
+		case c != nil && c.job != nil:
+			r.turned(c)
+			continue
+		case c != nil:
 			c.box.put(configured{conf})
 			continue
 		}
-		c := newConsumer(r, conf)
+		c = newConsumer(r, conf)
 		r.consumers[conf.Name] = c
 		r.loops.Go(func() { c.loop(r.ctx) })
+	}
+	if r.crew != nil {
+		order = append(order, r.reschedule(cfg.Jobs)...)
 	}
 	for _, name := range r.order {
 		if c := r.consumers[name]; c != nil && !slices.Contains(order, name) {
@@ -314,7 +345,7 @@ func (r *Runner) Refuse(why string) {
 func (r *Runner) forget(c *consumer) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(c.box.wake) > 0 {
+	if c.box.pending() {
 		return false
 	}
 	delete(r.consumers, c.name)

@@ -76,6 +76,9 @@ func (r *Runner) Snapshots(list []string, d Detail) ([]Snapshot, error) {
 	}
 	shots := make([]Snapshot, 0, len(targets))
 	for _, t := range targets {
+		if t.c.job != nil {
+			continue // see Jobs
+		}
 		var s Snapshot
 		if r.query(t.c, func(c *consumer) { s = c.snapshot(t, d) }) {
 			shots = append(shots, s)

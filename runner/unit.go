@@ -28,6 +28,8 @@ type unit struct {
 	plan    *blueprint        // that spec rests on
 	usage   usage
 	output  Output
+	fire    *fire       // of a job: what it runs for; nil: nothing
+	leave   slot.Reason // of a job: why it is to end; Code "": it is not
 }
 
 // usage is the latest look at the processes of a slot.

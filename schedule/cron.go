@@ -18,6 +18,7 @@ import (
 type Cron struct {
 	text string
 	spec cron.SpecSchedule
+	wild bool // a star in seconds, minutes or hours: it follows the time that passes
 }
 
 // The bits of a field of cron.SpecSchedule that stand for values; bit 63 only
@@ -94,6 +95,10 @@ func (c *Cron) parse(fields []string) error {
 		}
 	}
 	c.spec = *spec
+	c.wild = fields[0] == "@hourly"
+	if last > 0 {
+		c.wild = strings.ContainsAny(strings.Join(fields[:last-2], ""), "*?")
+	}
 	return nil
 }
 
@@ -135,14 +140,13 @@ func weekdays(field string) (string, error) {
 
 // Next returns the first moment after t at which the expression fires, in t's
 // own time zone; the zero time when there is none within the next 12 years.
+// Changes of the clock are dealt with as Timetable says.
 func (c *Cron) Next(t time.Time) time.Time {
-	for range 3 { // robfig/cron gives up after five years; the 29th of February skips 2100
-		if next := c.spec.Next(t); !next.IsZero() {
-			return next
-		}
-		t = t.AddDate(4, 0, 0)
+	next := c.fire(t).At
+	if next.IsZero() {
+		return next
 	}
-	return time.Time{}
+	return next.In(t.Location())
 }
 
 // String returns the expression as it was written.

@@ -65,6 +65,8 @@ func classify(p Policy, e ExitInfo, asked bool, cause Code) Class {
 		return ClassMisconfigured
 	case asked && cause == MemoryHard, e.OOM && e.Signal != 0:
 		return ClassOOM
+	case asked && cause == Timeout:
+		return ClassTimeout
 	case asked && comesBack(cause):
 		return ClassRecycled
 	case asked:

@@ -28,6 +28,12 @@ const (
 	Budget      Code = "budget"
 	Ramp        Code = "ramp"
 	Breaker     Code = "breaker"
+	Scheduled   Code = "scheduled"
+	Due         Code = "due"
+	Overlap     Code = "overlap"
+	Replaced    Code = "replaced"
+	Missed      Code = "missed"
+	Clock       Code = "clock"
 
 	StartRate   Code = "start_rate"
 	Locked      Code = "locked"
@@ -37,6 +43,7 @@ const (
 	Permanent   Code = "permanent"
 	Ended       Code = "ended"
 	TimeLimit   Code = "time_limit"
+	Timeout     Code = "timeout"
 	MemoryLimit Code = "memory_limit"
 	MemoryHard  Code = "memory_hard"
 	Recycle     Code = "recycle"
@@ -72,6 +79,12 @@ var Codes = []CodeInfo{
 	{Budget, "the host's budget is used up"},
 	{Ramp, "a connection is back: starts are spread out"},
 	{Breaker, "its instances crash together; one is tried before the others"},
+	{Scheduled, "waits for its next fire"},
+	{Due, "a fire is due"},
+	{Overlap, "was due while it still ran"},
+	{Replaced, "its next fire takes its place"},
+	{Missed, "was due while nobody was there"},
+	{Clock, "the clock was set"},
 	{StartRate, "waiting for its turn: starts are spread out"},
 	{Locked, "another process holds the slot"},
 	{Host, "the host cannot start a process now"},
@@ -80,6 +93,7 @@ var Codes = []CodeInfo{
 	{Permanent, "exited with a code that means: do not start me again"},
 	{Ended, "exited, and `restart` says to leave it so"},
 	{TimeLimit, "time_limit reached"},
+	{Timeout, "timeout reached"},
 	{MemoryLimit, "memory_limit reached"},
 	{MemoryHard, "memory_hard exceeded"},
 	{Recycle, "asked to finish and come back"},

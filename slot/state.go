@@ -85,6 +85,7 @@ const (
 	ClassStopped       Class = "stopped"
 	ClassCrashed       Class = "crashed"
 	ClassOOM           Class = "oom"
+	ClassTimeout       Class = "timeout" // of a job that ran for too long
 	ClassMisconfigured Class = "misconfigured"
 	ClassPermanent     Class = "permanent"
 	ClassUnknown       Class = "unknown"
@@ -93,7 +94,7 @@ const (
 
 // Failed says whether a class counts as a failure.
 func (c Class) Failed() bool {
-	return c == ClassCrashed || c == ClassOOM || c == ClassMisconfigured
+	return c == ClassCrashed || c == ClassOOM || c == ClassMisconfigured || c == ClassTimeout
 }
 
 // Policy is what the configuration says about one slot. It is plain data.
@@ -112,6 +113,7 @@ type Policy struct {
 	MinUptime  time.Duration // 0: quick clean exits are never paced
 
 	TimeLimit time.Duration // 0: none
+	Timeout   time.Duration // instead of TimeLimit: the run has failed; 0: none
 	Spread    float64       // 0..1: share of TimeLimit by which instances differ
 	Grace     time.Duration // for display: the keeper enforces it
 }

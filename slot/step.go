@@ -180,6 +180,8 @@ func running(p Policy, s State, now time.Time, ev Event) (State, Effect) {
 		return drain(p, s, now, s.Wish), Stop
 	case s.Again.Code != "":
 		return drain(p, s, now, s.Again), Stop
+	case due(s, now) && p.Timeout > 0:
+		return drain(p, s, now, Reason{Timeout, "timeout " + p.Timeout.String() + " reached"}), Stop
 	case due(s, now):
 		s.Again = Reason{TimeLimit, "time_limit " + p.TimeLimit.String() + " reached"}
 		return drain(p, s, now, s.Again), Stop
@@ -264,6 +266,9 @@ func adopt(p Policy, s State, now time.Time, e Adopt) (State, Effect) {
 // limitAt is when time_limit ends this run: up to Spread of it earlier, so that
 // instances started together do not recycle together.
 func limitAt(p Policy, s State) time.Time {
+	if p.Timeout > 0 {
+		return s.Started.Add(p.Timeout)
+	}
 	if p.TimeLimit <= 0 {
 		return time.Time{}
 	}

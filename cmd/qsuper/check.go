@@ -26,7 +26,8 @@ type checkReport struct {
 	Warnings    []checkProblem `json:"warnings"`
 	Files       int            `json:"files"` // with the included ones
 	Consumers   int            `json:"consumers"`
-	Instances   int            `json:"instances"` // at most, over all consumers
+	Jobs        int            `json:"jobs"`
+	Instances   int            `json:"instances"` // at most, over all consumers and jobs
 	Connections int            `json:"connections"`
 	Probes      []probeReport  `json:"probes,omitempty"`
 }
@@ -106,8 +107,8 @@ func runCheck(ctx context.Context, o checkOptions, out *screen) error {
 
 func (r *checkReport) describe(cfg *config.Config) {
 	r.Path, r.Files = cfg.Path, len(cfg.Files)
-	r.Consumers, r.Connections = len(cfg.Consumers), len(cfg.Connections)
-	for _, c := range cfg.Consumers {
+	r.Consumers, r.Jobs, r.Connections = len(cfg.Consumers), len(cfg.Jobs), len(cfg.Connections)
+	for _, c := range cfg.Programs() {
 		r.Instances += c.Instances.Max
 	}
 	r.Warnings = append(r.Warnings, listed(cfg.Warnings)...)
@@ -134,6 +135,9 @@ func printCheck(out *screen, r checkReport, problems []config.Problem, cfg *conf
 		out.printf("%s %s\n", out.paint(yellow, "warning:"), escape(w.String(), ""))
 	}
 	out.printf("%s is right: %s with up to %s, %s", escape(r.Path, ""), plural(r.Consumers, "consumer"), plural(r.Instances, "instance"), plural(r.Connections, "connection"))
+	if r.Jobs > 0 {
+		out.printf(", %s", plural(r.Jobs, "job"))
+	}
 	if r.Files > 1 {
 		out.printf(", %s", plural(r.Files-1, "included file"))
 	}

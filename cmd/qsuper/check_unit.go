@@ -41,7 +41,7 @@ func unitTooShort(shown string, cfg *config.Config) []config.Problem {
 		return nil
 	}
 	var longest *config.Consumer
-	for _, c := range cfg.Consumers {
+	for _, c := range cfg.Programs() {
 		if c.Stop.Grace >= limit && (longest == nil || c.Stop.Grace > longest.Stop.Grace) {
 			longest = c
 		}

@@ -84,6 +84,9 @@ func (a *app) names(ctx context.Context, given []string, suffix string) []string
 	for _, c := range st.Consumers {
 		offer(c.Name, oneLine(c.State))
 	}
+	for _, j := range st.Jobs {
+		offer(j.Name, "job, "+oneLine(j.State))
+	}
 	for _, c := range st.Consumers {
 		if c.Group != "" && suffix == "" {
 			offer("@"+c.Group, "group")

@@ -40,9 +40,13 @@ func (d *daemon) Status(q control.StatusQuery) (control.Status, error) {
 	if err != nil {
 		return control.Status{}, apiError(err)
 	}
+	jobs, err := d.jobs(q.Names, runner.Detail{Slots: q.Slots})
+	if err != nil {
+		return control.Status{}, apiError(err)
+	}
 	cfg, loaded, refused := d.runner.Config()
 	s := control.Status{
-		Version: 1, Jobs: []struct{}{}, Consumers: []control.ConsumerStatus{}, Connections: []control.ConnectionStatus{},
+		Version: 1, Jobs: jobs, Consumers: []control.ConsumerStatus{}, Connections: []control.ConnectionStatus{},
 		Daemon: control.DaemonStatus{
 			Name: cfg.Daemon.Name, Version: version(), KeeperPID: d.keeperPID, Contained: d.contained, EnginePID: os.Getpid(), StartedAt: d.started,
 			Stopping: d.runner.Stopping(), Config: control.ConfigStatus{Path: cfg.Path, LoadedAt: loaded, Error: refused}, HTTP: d.http(),
@@ -152,6 +156,10 @@ func (d *daemon) Explain(name string) (control.Explain, error) {
 	shots, err := d.runner.Snapshots([]string{name}, runner.Detail{Slots: true, Gates: true})
 	if err != nil {
 		return control.Explain{}, apiError(err)
+	}
+	jobs, err := d.runner.Jobs([]string{name}, runner.Detail{Gates: true})
+	if err == nil && len(jobs) == 1 && len(shots) == 0 {
+		return d.explainJob(jobs[0]), nil
 	}
 	if len(shots) != 1 {
 		return control.Explain{}, &control.Invalid{Problem: fmt.Sprintf("%q means %d consumers", name, len(shots)), Advice: "name one consumer, or one slot such as orders/0"}

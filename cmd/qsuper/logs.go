@@ -106,6 +106,10 @@ func (o logsOptions) marks(st control.Status) (marked bool, width int) {
 		slots += c.Max
 		width = max(width, runewidth.StringWidth(oneLine(c.Name))+1+len(strconv.Itoa(max(0, c.Max-1))))
 	}
+	for _, j := range st.Jobs {
+		slots++
+		width = max(width, runewidth.StringWidth(oneLine(j.Name))+2)
+	}
 	if len(o.names) == 1 && !strings.ContainsAny(o.names[0], "*?[") {
 		if _, slot, found := strings.Cut(o.names[0], "/"); found {
 			if _, err := strconv.Atoi(slot); err == nil {

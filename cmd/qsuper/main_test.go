@@ -79,6 +79,22 @@ func (f *fakeDaemon) asked() []control.Command {
 	return append([]control.Command(nil), f.commands...)
 }
 
+// RunJob answers for a job that ends at once.
+func (f *fakeDaemon) RunJob(_ context.Context, j control.JobRun) (control.JobReply, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	reply := control.JobReply{Fire: control.JobFire{PID: 4711, Manual: true}}
+	if j.Wait {
+		reply.End = &control.JobEnd{Code: 3, Class: "crashed", Detail: "exit 3 after 1.2s"}
+	}
+	for _, known := range f.status.Jobs {
+		if known.Name == j.Name && known.Running {
+			return control.JobReply{Skipped: "it still runs"}, nil
+		}
+	}
+	return reply, nil
+}
+
 func (f *fakeDaemon) Status(q control.StatusQuery) (control.Status, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

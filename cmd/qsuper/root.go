@@ -49,6 +49,7 @@ func (a *app) commands() []*cobra.Command {
 		newExplainCmd(a),
 		newLogsCmd(a),
 		newEventsCmd(a),
+		newJobsCmd(a),
 		newReloadCmd(a),
 		newUpgradeCmd(a),
 		newCheckCmd(a),

@@ -74,7 +74,8 @@ func (o statusOptions) print(out *screen, st control.Status, now clockFunc) erro
 
 // healthy is exit 3 when something that should be up is not.
 func healthy(st control.Status) error {
-	if slices.ContainsFunc(st.Consumers, func(c control.ConsumerStatus) bool { return !c.Healthy }) {
+	if slices.ContainsFunc(st.Consumers, func(c control.ConsumerStatus) bool { return !c.Healthy }) ||
+		slices.ContainsFunc(st.Jobs, func(j control.JobStatus) bool { return !j.Healthy }) {
 		return exit(exitUnhealthy)
 	}
 	return nil

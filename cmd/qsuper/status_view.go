@@ -28,7 +28,15 @@ func (v statusView) print(st control.Status) {
 	v.connections(st.Connections)
 	v.outputs(st.Consumers)
 	v.printf("\n")
-	v.consumers(st)
+	if len(st.Consumers) > 0 || len(st.Jobs) == 0 {
+		v.consumers(st)
+	}
+	if len(st.Consumers) > 0 && len(st.Jobs) > 0 {
+		v.printf("\n")
+	}
+	if len(st.Jobs) > 0 {
+		v.jobs(st.Jobs)
+	}
 	if v.verbose {
 		v.slots(st.Consumers)
 	}
@@ -46,6 +54,9 @@ func (v statusView) daemon(st control.Status) {
 	parts := []string{oneLine(d.Name) + " up " + ago(v.now, d.StartedAt)}
 	if len(st.Consumers) > 0 {
 		parts = append(parts, plural(len(st.Consumers), "consumer"), fmt.Sprintf("%d of %s running", running, plural(wanted, "instance")))
+	}
+	if len(st.Jobs) > 0 {
+		parts = append(parts, plural(len(st.Jobs), "job"))
 	}
 	if v.verbose {
 		parts = append(parts, "since "+clock(d.StartedAt), "qsuper "+oneLine(d.Version), fmt.Sprintf("pid %d", d.KeeperPID), oneLine(d.Config.Path))

@@ -31,7 +31,7 @@ func (d *daemon) Events(ctx context.Context, q control.Stream, emit func(control
 		if e.Reason.Code != "" { // else it says that others are missing
 			out.Cursor = d.runner.Engine() + "." + strconv.FormatUint(e.Seq, 10)
 		}
-		if e.Consumer != "" {
+		if e.Consumer != "" && e.Slot >= 0 {
 			out.Slot = &e.Slot
 		}
 		return emit(out)

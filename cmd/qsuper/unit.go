@@ -155,7 +155,7 @@ func unitFor(cfg *config.Config, file string, o unitOptions) (unit, error) {
 	u.Binary, u.Config, u.Socket = word(o.binary), word(file), word(cfg.Daemon.Socket.Path)
 	u.EnvFile = strings.ReplaceAll(filepath.Join(filepath.Dir(file), "qsuper.env"), "%", "%%")
 	grace := time.Duration(0)
-	for _, c := range cfg.Consumers {
+	for _, c := range cfg.Programs() {
 		if c.Stop.Grace > grace {
 			grace, u.Longest = c.Stop.Grace, c.Name
 		}

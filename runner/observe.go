@@ -1,0 +1,35 @@
+package runner
+
+import (
+	"slices"
+
+	"qsuper/plan"
+)
+
+// observe gathers the facts of this moment.
+func (c *consumer) observe() plan.Observed {
+	o := plan.Observed{Shutdown: c.shutdown, Stopped: c.human.Stopped, Paused: c.human.Paused}
+	for _, name := range c.cfg.Requires {
+		o.Conns = append(o.Conns, c.r.board.conn(name, c))
+	}
+	if q := c.cfg.Queue; q != nil && !slices.Contains(c.cfg.Requires, q.Connection) {
+		o.Conns = append(o.Conns, c.r.board.conn(q.Connection, c))
+	}
+	o.Queue = c.depth()
+	o.Budget = c.r.budget()
+	return o
+}
+
+// depth is the latest reading of the consumer's queue; nil: there is none.
+func (c *consumer) depth() *plan.Depth {
+	q := c.cfg.Queue
+	if q == nil {
+		return nil
+	}
+	l := c.r.board.latest(q.Connection)
+	reading, ok := l.readings[q.Queue]
+	if !ok {
+		return nil
+	}
+	return &plan.Depth{Reading: reading, At: l.conn.At}
+}
