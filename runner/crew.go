@@ -65,7 +65,7 @@ func newCrew(r *Runner, cfg *config.Config, clock wallClock) (*crew, error) {
 
 // add takes a job in.
 func (w *crew) add(conf *config.Job) *consumer {
-	c := &consumer{name: conf.Name, r: w.r, box: &mailbox{wake: w.wake}, done: make(chan struct{})}
+	c := &consumer{name: conf.Name, r: w.r, box: &mailbox{wake: w.wake}, done: make(chan struct{}), tally: newTally()}
 	c.job = &job{c: c, w: w}
 	c.job.take(conf)
 	c.configure(conf.Consumer)
