@@ -1,9 +1,6 @@
 package main
 
-import (
-	"fmt"
-	"time"
-)
+import "fmt"
 
 // figure is one row group of the table.
 type figure struct {
@@ -63,7 +60,7 @@ func catalog(n int) []figure {
 	}
 	for _, d := range latencyIntervals {
 		list = append(list, figure{key: "latency-" + d.String(), group: "latency", title: "message to start, interval " + d.String(),
-			unit: "ms", scale: milli, goal: limit(float64((d + 20*time.Millisecond).Milliseconds()))})
+			unit: "ms", scale: milli, goal: limit(50)}) // the file tells of a message: the interval does not matter
 	}
 	return list
 }

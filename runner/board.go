@@ -41,21 +41,29 @@ type poller struct {
 	turns    map[*consumer]int
 	latest   atomic.Pointer[look]
 	asked    chan func(*look) // somebody needs to know what is true now
+	woken    chan struct{}    // holds one token when messages may have come since the last look began
+	pace     pace
 	cancel   context.CancelFunc
 	done     chan struct{}
 }
 
 func newPoller(cfg *config.Connection) *poller {
-	p := &poller{cfg: cfg, probe: health.NewProbe(cfg.Name, cfg.Spec, cfg.Timeout), done: make(chan struct{}), asked: make(chan func(*look)), turns: map[*consumer]int{}}
+	p := &poller{cfg: cfg, probe: health.NewProbe(cfg.Name, cfg.Spec, cfg.Timeout), done: make(chan struct{}), asked: make(chan func(*look)), woken: make(chan struct{}, 1), turns: map[*consumer]int{}}
 	p.latest.Store(&look{conn: Connection{Name: cfg.Name, Type: cfg.Type, Conn: plan.Conn{Name: cfg.Name, State: plan.ConnUnknown}}})
 	return p
 }
 
-// run polls until ctx is done, then closes the connection.
+// run polls until ctx is done, then closes the connection. Between polls it
+// looks when the connection itself tells of new messages.
 func (p *poller) run(ctx context.Context) {
 	defer close(p.done)
-	timer := time.NewTimer(p.offset())
+	var watch sync.WaitGroup
+	watch.Go(func() { p.probe.Watch(ctx, p.queues, p.wake) })
+	defer watch.Wait()
+	timer, soon := time.NewTimer(p.offset()), time.NewTimer(time.Hour)
+	soon.Stop()
 	defer timer.Stop()
+	defer soon.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -63,21 +71,46 @@ func (p *poller) run(ctx context.Context) {
 			p.probe.Close(bye)
 			cancel()
 			return
+		case <-p.woken:
+			soon.Reset(p.pace.wait(time.Now(), p.latest.Load().conn.Latency))
+			continue
+		case <-soon.C:
+			p.pace.look(time.Now(), p.latest.Load().conn.Latency)
 		case <-timer.C:
 		case answer := <-p.asked:
-			if o := p.probe.Look(ctx, p.queues); ctx.Err() == nil {
-				p.tell(o)
+			if p.look(ctx) {
 				answer(p.latest.Load())
 			}
 			continue
 		}
-		o := p.probe.Look(ctx, p.queues)
-		if ctx.Err() != nil {
+		soon.Stop() // this look is the one it was for
+		if !p.look(ctx) {
 			continue // it was cut short: that says nothing about the connection
 		}
-		p.tell(o)
 		now := time.Now()
 		timer.Reset(p.interval.Next(now).Sub(now))
+	}
+}
+
+// look asks the connection and tells what it said; false: it was cut short.
+func (p *poller) look(ctx context.Context) bool {
+	select {
+	case <-p.woken: // whatever has come is seen by this look
+	default:
+	}
+	o := p.probe.Look(ctx, p.queues)
+	if ctx.Err() != nil {
+		return false
+	}
+	p.tell(o)
+	return true
+}
+
+// wake is called by the connection when messages may have come. It never waits.
+func (p *poller) wake() {
+	select {
+	case p.woken <- struct{}{}:
+	default:
 	}
 }
 

@@ -206,3 +206,47 @@ func TestSQLiteRefuses(t *testing.T) {
 		"exclude":         {SQL: "SELECT 1", Table: "x"},
 	})
 }
+
+// Changes of the file, its log or its journal tell of messages, also behind a
+// link, and after another file has come into its place.
+func TestSQLiteWatch(t *testing.T) {
+	for _, mode := range []string{"wal", "delete"} {
+		t.Run(mode, func(t *testing.T) {
+			dir := t.TempDir()
+			work, link := filepath.Join(dir, "work.db"), filepath.Join(t.TempDir(), "link.db")
+			if err := os.Symlink(work, link); err != nil {
+				t.Fatal(err)
+			}
+			db := sqliteDB(t, work, mode)
+			db.SetMaxOpenConns(1)
+			newSQLRig(t, db, sqLite)
+			write := func() {
+				if _, err := db.Exec("INSERT INTO messages (queue, body) VALUES ('x', 'b')"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w := healthtest.Watched{
+				Spec: sqliteSpec(t, link), Queue: health.Queue{Name: "x", Layout: "plain"}, Publish: write,
+				Aside: func() {
+					if err := os.WriteFile(filepath.Join(dir, "other"), []byte("x"), 0o600); err != nil {
+						t.Fatal(err)
+					}
+				},
+			}
+			if mode == "delete" {
+				w.Cut = func() { // and a copy in its place
+					other := filepath.Join(dir, "copy.db")
+					if _, err := db.Exec("VACUUM INTO ?", other); err != nil {
+						t.Fatal(err)
+					}
+					db.Close()
+					if err := os.Rename(other, work); err != nil {
+						t.Fatal(err)
+					}
+					db = sqliteDB(t, work, mode)
+				}
+			}
+			healthtest.Watch(t, w)
+		})
+	}
+}

@@ -22,6 +22,11 @@ type Watched struct {
 // that a watch survives the loss of its connection and leaves nothing behind.
 func Watch(t *testing.T, w Watched) {
 	t.Helper()
+	warm := health.NewProbe("c", w.Spec, patience)
+	warm.Look(t.Context(), []health.Queue{w.Queue})
+	if err := warm.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	leaks(t)
 	var wakes atomic.Int64
 	p := health.NewProbe("c", w.Spec, patience)
