@@ -42,6 +42,8 @@ var imports = map[string][]string{
 	"pidfile":            {},
 	"migrate":            {"config"},
 	"migrate/supervisor": {"migrate"},
+	"migrate/crontab":    {"migrate"},
+	"migrate/magento":    {"migrate"},
 	"migrate/systemd":    {"migrate"},
 	"internal/kind":      {},
 	"internal/arch":      {},
@@ -67,6 +69,7 @@ var outside = map[string][]string{
 	"control":            {"golang.org/x/sys"},
 	"metrics":            {"github.com/prometheus/client_golang"},
 	"migrate/supervisor": {"golang.org/x/sys"},
+	"migrate/magento":    {"gopkg.in/yaml.v3"},
 	"migrate/systemd":    {"golang.org/x/sys"},
 }
 
