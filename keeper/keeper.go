@@ -59,6 +59,7 @@ type keeper struct {
 	following int           // of these, by a standing order
 	reaped    []*run        // asked to end and just reaped, see run.exited
 	spawner   *proc.Spawner // nil: not possible here
+	burst     Burst         // of starts
 
 	pids      map[int]struct{} // unreaped children that the loop waits for by pidfd
 	last      *Spec            // the specification that came last, see Spec.share

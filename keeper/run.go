@@ -109,6 +109,7 @@ func (r *run) begun(p *proc.Process, err error) {
 		k.expectQuit()
 		return
 	}
+	k.burst.Started()
 	r.p, r.at = p, time.Now()
 	k.pids[p.PID] = struct{}{}
 	err = k.runs.Put(pidfile.Run{

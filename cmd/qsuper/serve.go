@@ -64,6 +64,7 @@ type engine struct {
 	watchdog time.Duration // how often the service manager wants to hear from us; 0: never
 	answers  func() error  // asks every owner; returns when all have answered
 	upgrades *upgrader
+	burst    keeper.Burst // of starts
 	tcp      *tcp
 }
 
@@ -176,6 +177,9 @@ func (e *engine) run(ctx context.Context) error {
 
 // handle takes what the keeper reports.
 func (e *engine) handle(m any) {
+	if _, ok := m.(keeper.Started); ok {
+		e.burst.Started()
+	}
 	u, ok := m.(keeper.Upgrading)
 	if !ok {
 		e.runner.Handle(m)
