@@ -27,6 +27,7 @@ type file struct {
 	dev, ino uint64
 	size     int64 // bytes
 	torn     bool  // the file does not end with a newline
+	copies   bool  // its file system has no splice
 	inLine   bool  // what was put last, or lost, did not
 	turn     turn
 	over     int       // bytes written while turn waits for the end of a line
@@ -63,7 +64,7 @@ func (s *Stream) put(b []byte) {
 			return
 		}
 		n, turn := s.cut(b)
-		if k, err := s.write(b[:n]); err != nil {
+		if k, err := s.pass(b[:n]); err != nil {
 			s.lose(b[k:], err)
 			return
 		}
@@ -165,7 +166,7 @@ func (s *Stream) turnFile() {
 func (s *Stream) write(b []byte) (k int, err error) {
 	f := &s.file
 	for k < len(b) {
-		n, err := unix.Write(f.fd, b[k:])
+		n, err := unix.Pwritev2(f.fd, [][]byte{b[k:]}, -1, unix.RWF_APPEND)
 		if n > 0 {
 			k += n
 			f.size += int64(n)
@@ -189,13 +190,8 @@ func (s *Stream) openFile(create bool) error {
 		return err
 	}
 	f := &s.file
-	f.fd, f.dev, f.ino, f.size, f.torn = fd, st.Dev, st.Ino, st.Size, false
+	f.fd, f.dev, f.ino, f.size, f.torn = fd, st.Dev, st.Ino, st.Size, endsTorn(fd, st.Size)
 	f.looked = time.Now()
-	if st.Size > 0 {
-		var last [1]byte
-		n, err := unix.Pread(fd, last[:], st.Size-1)
-		f.torn = err == nil && n == 1 && last[0] != '\n'
-	}
 	return nil
 }
 

@@ -62,6 +62,7 @@ func (s *Stream) lose(b []byte, err error) {
 // skip counts b as missing.
 func (s *Stream) skip(b []byte) {
 	if len(b) > 0 {
+		s.consume(len(b))
 		s.miss(&s.file.gap, b)
 		s.file.inLine = b[len(b)-1] != '\n'
 	}

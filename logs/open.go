@@ -16,7 +16,7 @@ import (
 // refused unless only root or we could have put it there, as logrotate does.
 func openLog(path string, create bool) (fd int, st unix.Stat_t, err error) {
 	// O_NONBLOCK: a FIFO at the path must not stop us before it is refused.
-	flags := unix.O_RDWR | unix.O_APPEND | unix.O_NONBLOCK | unix.O_NOCTTY
+	flags := unix.O_RDWR | unix.O_NONBLOCK | unix.O_NOCTTY
 	if create {
 		flags |= unix.O_CREAT
 	}

@@ -11,9 +11,10 @@
 // never stops a consumer: pipes are drained, what cannot be kept is counted,
 // and a line says how much is missing as soon as writing works again.
 //
-// When the process is killed, what is still in the pipes waits for the next one;
-// what it had read and not yet written is lost: the output of about a
-// millisecond.
+// When the process is killed, what is still in the pipes waits for the next one.
+// Nothing else is lost where output goes to a file without prefixes, for it is
+// then moved by the kernel (see move.go). Of all other output, what was read and
+// not yet written is lost: that of about a millisecond.
 //
 // The reading side is [Tail] and [Follow].
 package logs
@@ -78,6 +79,7 @@ type Pump struct {
 	events []unix.EpollEvent
 	buf    []byte // what was read
 	out    []byte // what was read, with prefixes
+	glass  glass
 	stamp  stamp
 	stdout stdout
 	big    bigPipes
@@ -305,6 +307,7 @@ func (p *Pump) finish() {
 	for _, s := range streams {
 		s.release()
 	}
+	p.glass.close()
 	p.stdout.close()
 	p.gzip.stop()
 	_ = p.poll.Close() // nothing is buffered in it

@@ -30,6 +30,7 @@ type Stream struct {
 	streak  uint8 // reads of something since busy, up to flowing: then the pipe is not in epoll
 	asked   bool  // to enlarge the pipe
 	large   bool  // the pipe holds bigPipe
+	ahead   int   // bytes that are being passed on and still in the pipe
 	gone    bool  // closed
 	packing bool  // a rotated file is being compressed
 	rec     record
@@ -135,7 +136,7 @@ func (s *Stream) adopt() {
 	s.o, s.next = *s.next, nil
 	if !s.o.toFile() || s.o.Path != old.Path {
 		s.file.close()
-		s.file.turn, s.file.stay = turnNone, time.Time{}
+		s.file.turn, s.file.stay, s.file.copies = turnNone, time.Time{}, false
 	}
 	if !s.o.toFile() {
 		s.file.gap = gap{} // there is no file any more to say it in
@@ -208,7 +209,16 @@ func (s *Stream) watch() bool {
 func (s *Stream) take(size int) (int, error) {
 	s.state.Or(taking)
 	defer s.state.And(^uint32(taking))
-	n, err := unix.Read(s.fd, s.p.buf[:min(size, len(s.p.buf))])
+	size = min(size, len(s.p.buf))
+	if s.direct() {
+		return s.move(size)
+	}
+	return s.copy(size)
+}
+
+// copy is take by way of our memory: what is there when we are killed is lost.
+func (s *Stream) copy(size int) (int, error) {
+	n, err := unix.Read(s.fd, s.p.buf[:size])
 	if n <= 0 {
 		return 0, err
 	}

@@ -34,10 +34,13 @@ func TestMain(m *testing.M) {
 }
 
 func play(args []string) error {
+	num := func(i int) int { n, _ := strconv.Atoi(args[i]); return n }
+	if args[0] == "pump" { // pump FIFO PATH MAXSIZE
+		return playPump(args[1], args[2], num(3))
+	}
 	if _, err := io.ReadAll(os.Stdin); err != nil {
 		return err
 	}
-	num := func(i int) int { n, _ := strconv.Atoi(args[i]); return n }
 	switch args[0] {
 	case "lines": // lines ID FROM COUNT: numbered lines of different lengths
 		return playLines(args[1], num(2), num(3))
