@@ -66,12 +66,16 @@ func Inherited() (net.Conn, error) {
 	return conn, nil
 }
 
-// Connect exchanges Hellos. The Client owns conn from now on.
+// Connect exchanges Hellos. The Client owns conn from now on. The error is ErrGone
+// if there is no keeper any more.
 func Connect(conn net.Conn) (*Client, Hello, error) {
 	c := &Client{conn: conn, raw: rawConn(conn), specs: map[string]sentSpec{}, more: make(chan struct{}, 1)}
 	hello, err := c.greet()
 	if err != nil {
 		conn.Close()
+		if errors.Is(err, io.EOF) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
+			err = fmt.Errorf("%w: %w", ErrGone, err)
+		}
 		return nil, Hello{}, fmt.Errorf("greet the keeper: %w", err)
 	}
 	return c, hello, nil

@@ -11,6 +11,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -49,17 +50,17 @@ type engineOptions struct {
 
 // engine is everything that lives in the second process.
 type engine struct {
-	stateDir string
-	pipes    pipes // held for the next keeper
-	client   *keeper.Client
-	hello    keeper.Hello
-	runner   *runner.Runner
-	server   *control.Server
-	log      *slog.Logger
-	life     context.Context
-	stops    sync.WaitGroup // stops of everything that are under way
-	done     chan struct{}  // closed when everything has been stopped
-	end      sync.Once
+	pipes  *pipes      // held for the next keeper
+	gone   atomic.Bool // the keeper has died
+	client *keeper.Client
+	hello  keeper.Hello
+	runner *runner.Runner
+	server *control.Server
+	log    *slog.Logger
+	life   context.Context
+	stops  sync.WaitGroup // stops of everything that are under way
+	done   chan struct{}  // closed when everything has been stopped
+	end    sync.Once
 
 	watchdog time.Duration // how often the service manager wants to hear from us; 0: never
 	answers  func() error  // asks every owner; returns when all have answered
@@ -76,7 +77,12 @@ func runEngine(ctx context.Context, o engineOptions) error {
 	if err != nil {
 		return err
 	}
+	pipes := &pipes{stateDir: o.stateDir}
+	pipes.holdAll()
 	client, hello, err := keeper.Connect(conn)
+	if errors.Is(err, keeper.ErrGone) {
+		pipes.linger()
+	}
 	if err != nil {
 		return err
 	}
@@ -88,13 +94,18 @@ func runEngine(ctx context.Context, o engineOptions) error {
 	if err != nil {
 		return err
 	}
-	e := &engine{client: client, hello: hello, log: newLogger(os.Stderr, cfg.Daemon.Log), done: make(chan struct{})}
+	e := &engine{pipes: pipes, client: client, hello: hello, log: newLogger(os.Stderr, cfg.Daemon.Log), done: make(chan struct{})}
 	for _, pid := range orphans {
 		e.log.Warn("ended the engine of an earlier daemon, which hung", "pid", pid)
 	}
 	d := &daemon{
 		keeperPID: hello.PID, contained: hello.Contained, started: hello.StartedAt, load: func() (*config.Config, error) { return loadChecked(o.config) },
-		onReload: func(cfg *config.Config) { e.saveInForce(o.stateDir, cfg); e.tcp.set(cfg.Daemon.HTTP) }, stopAll: e.stopAll,
+		onReload: func(cfg *config.Config) {
+			e.saveInForce(o.stateDir, cfg)
+			e.tcp.set(cfg.Daemon.HTTP)
+			e.pipes.holdAll()
+		},
+		stopAll: e.stopAll,
 	}
 	e.runner, err = runner.New(runner.Options{
 		Config: cfg, Keeper: client, Started: hello.StartedAt, Log: e.log, Once: o.once,
@@ -116,11 +127,10 @@ func runEngine(ctx context.Context, o engineOptions) error {
 		e.log.Warn("no watchdog", "error", err)
 	}
 	e.answers = func() error { _, err := d.Status(control.StatusQuery{}); return err }
-	e.stateDir = o.stateDir
 	err = e.run(ctx)
-	if err != nil && len(e.pipes) > 0 {
+	if err != nil && e.gone.Load() {
 		fmt.Fprintln(os.Stderr, "qsuper:", err)
-		e.pipes.linger()
+		pipes.linger()
 	}
 	return err
 }
@@ -138,7 +148,7 @@ func (e *engine) run(ctx context.Context) error {
 	linked.Go(func() {
 		err := e.client.Run(link, e.handle)
 		if errors.Is(err, keeper.ErrGone) && !e.stopped() {
-			e.pipes = holdPipes(e.stateDir)
+			e.gone.Store(true)
 		}
 		errs <- err
 		stop()
@@ -177,17 +187,17 @@ func (e *engine) run(ctx context.Context) error {
 
 // handle takes what the keeper reports.
 func (e *engine) handle(m any) {
-	if _, ok := m.(keeper.Started); ok {
+	switch m := m.(type) {
+	case keeper.Started:
 		e.burst.Started()
-	}
-	u, ok := m.(keeper.Upgrading)
-	if !ok {
-		e.runner.Handle(m)
+		e.pipes.hold(m.Slot)
+	case keeper.Upgrading:
+		if err := e.upgrades.handle(m); err != nil {
+			e.log.Error("stay after all", "error", err)
+		}
 		return
 	}
-	if err := e.upgrades.handle(u); err != nil {
-		e.log.Error("stay after all", "error", err)
-	}
+	e.runner.Handle(m)
 }
 
 func (e *engine) stopped() bool {

@@ -121,8 +121,7 @@ func keeperKilledOften(t *testing.T) {
 	talk := fmt.Sprint(f.UntilRunning("talk", 20).PIDs())
 	for i := range 5 {
 		began := len(f.journal.begins(t))
-		// Not with its engine, which holds the pipes of those that end meanwhile: what
-		// they printed last would be gone, see docs/weaker.md.
+		// Not with its engine, which holds the pipes of those that end meanwhile.
 		f.killKeeper(false)
 		f.Start()
 		if again := fmt.Sprint(f.UntilRunning("talk", 20).PIDs()); again != talk {

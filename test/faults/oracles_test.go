@@ -76,7 +76,8 @@ func (f *fleet) noLeftovers() {
 
 // linesWhole (O3): every numbered line is in the files, rotated ones included,
 // once, whole and in order. It returns how many there are. With gaps allowed,
-// what is missing is what the lines about gaps count.
+// what is missing is what the lines about gaps count. What the unheld printed last
+// is counted apart.
 func (f *fleet) linesWhole(gaps bool) (n int) {
 	f.T.Helper()
 	written := map[string]int64{} // by run and pid
@@ -85,6 +86,7 @@ func (f *fleet) linesWhole(gaps bool) (n int) {
 		k := fmt.Sprint(r.Run, " ", r.PID)
 		written[k], slotOf[k] = max(written[k], r.Lines), r.Slot
 	}
+	f.lost = 0
 	missing, counted := map[string]int64{}, map[string]int64{} // by slot
 	seen := map[string]int64{}
 	for _, slot := range f.slots() {
@@ -93,6 +95,7 @@ func (f *fleet) linesWhole(gaps bool) (n int) {
 			switch {
 			case gap > 0:
 				counted[slot] += gap
+			case problem != "" && f.unheldLine(line): // counted as its run's last
 			case problem != "":
 				f.T.Errorf("O3 lines: %s: %s", slot, problem)
 			case l.n > 0:
@@ -107,7 +110,11 @@ func (f *fleet) linesWhole(gaps bool) (n int) {
 		}
 	}
 	for k, w := range written {
-		missing[slotOf[k]] += max(w-seen[k], 0)
+		if f.unheld[k] {
+			f.lost += max(w-seen[k], 0)
+		} else {
+			missing[slotOf[k]] += max(w-seen[k], 0)
+		}
 	}
 	for slot, m := range missing {
 		if m != counted[slot] || m > 0 && !gaps {

@@ -93,7 +93,8 @@ func (s *soak) step() {
 		{2, "restart --rolling", func() { s.ask("restart", "--rolling", "slow", "family") }}, // stands still where successors do not live
 		{2, "reload", func() { s.Write(s.soakFile()); s.ask("reload") }},
 		{2, "scale", func() { s.ask("scale", fmt.Sprintf("brief=%d", 1+s.r.IntN(6))) }},
-		{2, "keeper killed", s.killTheKeeper},
+		{2, "keeper killed", func() { s.killTheKeeper(false) }},
+		{1, "both killed", func() { s.killTheKeeper(true) }},
 	}
 	total := 0
 	for _, v := range verbs {
@@ -149,11 +150,20 @@ func (s *soak) killTheEngine() {
 }
 
 // killTheKeeper leaves its engine, which holds the pipes of those that end
-// meanwhile, so that all lines can be asked for in the end.
-func (s *soak) killTheKeeper() {
+// meanwhile, or kills that with it. What is lost then is counted apart.
+func (s *soak) killTheKeeper(both bool) {
+	at := now()
+	if st, ok := s.Status(); ok && both {
+		kill(s.T, st.Daemon.EnginePID)
+	}
 	kill(s.T, s.Cmd.Process.Pid)
+	held := s.held()
 	eventually(s.T, rig.Patience, "the keeper is gone", s.Over)
-	s.Start()
+	s.Launch()
+	answers := func() bool { _, ok := s.Status(); return ok }
+	eventually(s.T, rig.Patience, "the next keeper has the pipes", func() bool { return len(s.heldBy(s.Cmd.Process.Pid)) > 0 || answers() })
+	s.unheldSince(at, held)
+	eventually(s.T, rig.Patience, "the daemon answers", answers)
 }
 
 func (s *soak) killConsumer() {
@@ -202,6 +212,7 @@ func (s *soak) end(seed uint64) {
 	s.quiesce(0)
 	lines := s.linesWhole(false)
 	s.T.Logf("seed %d: %d rounds, %d starts, %d lines, %d overlaps, %d left behind", seed, s.rounds, began, lines, overlapped, len(s.processes()))
+	s.T.Logf("of %d that ended while neither keeper nor engine held their pipes, %d lines are lost", len(s.unheld), s.lost)
 	for what, n := range s.counts {
 		s.T.Logf("  %-18s %d", what, n)
 	}
