@@ -119,6 +119,7 @@ func (s *slot) adopt(was pidfile.Run, p *proc.Process) *run {
 	s.k.live++
 	s.k.pids[p.PID] = struct{}{}
 	s.holdOpen()
+	r.resume(was)
 	return r
 }
 

@@ -87,6 +87,69 @@ func TestTheNextKeeperAdopts(t *testing.T) {
 	l.start("closes/0", 2, r.consumer("closes/0"))
 }
 
+// A stop that was under way goes on with what remains of its grace, and its signal
+// is not repeated.
+func TestTheNextKeeperGoesOnWithAStop(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	l, _ := r.connect()
+	const grace = time.Hour
+	spec := r.spec(slot0, "trap 'echo asked' TERM; echo ready; while :; do sleep 0.01; done")
+	spec.Stop = Stop{Signal: int(syscall.SIGTERM), Grace: grace, Scope: "process"}
+	st := l.start(slot0, 1, spec)
+	nobodys(t, st.PID)
+	r.says(slot0, "ready")
+	l.ask(l.Stop(StopRequest{Slot: slot0, Run: 1, Stop: spec.Stop}))
+	r.says(slot0, "asked")
+	asked := time.Now()
+	r.die(l)
+	r.startKeeper()
+	again := time.Now()
+	l, slots := r.connect()
+	s := slots[slot0]
+	if s.Stopping != StepSignal || s.Remaining > grace-again.Sub(asked) || s.Remaining < grace-2*time.Since(asked)-time.Minute {
+		t.Errorf("%+v after %v", s, time.Since(asked))
+	}
+	l.ask(l.Adopt(AdoptRequest{Slot: slot0, Run: 1, Spec: spec}))
+	l.ask(l.Stop(StopRequest{Slot: slot0, Run: 1, Stop: spec.Stop}))
+	l.ask(l.Stop(StopRequest{Slot: slot0, Run: 1, Stop: Stop{Grace: time.Second}}))
+	if e := get[Exited](l); e.Step != StepKill {
+		t.Errorf("%+v", e)
+	}
+	if b, _ := os.ReadFile(r.logPath(slot0)); string(b) != "ready\nasked\n" {
+		t.Errorf("%q", b)
+	}
+}
+
+// The grace has ended while no keeper was there.
+func TestAGraceEndsWithoutAKeeper(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	l, _ := r.connect()
+	spec := r.spec(slot0, "trap 'echo asked' TERM; echo ready; while :; do sleep 0.01; done")
+	st := l.start(slot0, 1, spec)
+	nobodys(t, st.PID)
+	r.says(slot0, "ready")
+	before := time.Now()
+	l.ask(l.Stop(StopRequest{Slot: slot0, Run: 1, Stop: Stop{Signal: int(syscall.SIGTERM), Grace: 3 * time.Second}}))
+	r.says(slot0, "asked")
+	r.die(l)
+	eventually(t, "the grace is over", func() bool { return time.Since(before) > 3*time.Second })
+	if !alive(st.PID) {
+		t.Error("somebody has killed it")
+	}
+	r.startKeeper()
+	l, slots := r.connect()
+	e := slots[slot0].Exit
+	if e == nil {
+		exited := get[Exited](l)
+		e = &exited
+	}
+	if e.Step != StepKill || e.PID != st.PID {
+		t.Errorf("%+v", e)
+	}
+}
+
 // What an adopted process printed last is kept though it dies before any engine
 // has said where to, and a line without an end is ended.
 func TestLastWordsOfAnAdoptedProcess(t *testing.T) {

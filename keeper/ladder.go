@@ -42,6 +42,7 @@ func (r *run) begin(s Stop) {
 		r.step, r.stopping, r.deadline = StepSignal, s, end
 		if s.Hold && r.exit == nil {
 			r.slot.k.poll.at(end)
+			r.record()
 			return
 		}
 		if len(s.Command) > 0 && r.exit == nil {
@@ -53,6 +54,7 @@ func (r *run) begin(s Stop) {
 			// A command that hangs must not cost the process its signal.
 			r.signalAt = now + (end-now)/2
 			r.slot.k.poll.at(r.signalAt)
+			r.record()
 		}
 		r.slot.k.poll.at(end)
 		if r.exit != nil {
@@ -62,6 +64,7 @@ func (r *run) begin(s Stop) {
 		if end < r.deadline {
 			r.deadline = end
 			r.slot.k.poll.at(end)
+			r.record()
 		}
 		if r.stopping.Hold && !s.Hold { // nobody waits for a better moment any more
 			r.stopping.Hold = false
@@ -90,6 +93,7 @@ func (r *run) signal() {
 	default:
 		_ = r.p.Signal(sig)
 	}
+	r.record() // not before it: who has not been asked must not be killed
 	r.wakeAt = proc.Boottime() + wakeTime
 	r.slot.k.poll.at(r.wakeAt)
 }
@@ -155,13 +159,6 @@ func (r *run) expire(now time.Duration) {
 		r.kill()
 	}
 	r.slot.k.poll.at(min(r.signalAt, r.wakeAt, r.deadline, r.drainBy, r.lookAt, r.frost.next()))
-}
-
-func (r *run) remaining(now time.Duration) time.Duration {
-	if r.step != StepSignal {
-		return 0
-	}
-	return max(r.deadline-now, 0)
 }
 
 func (r *run) tell() {

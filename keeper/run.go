@@ -11,7 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"qsuper/lock/backends/file"
-	"qsuper/pidfile"
 	"qsuper/proc"
 )
 
@@ -112,14 +111,7 @@ func (r *run) begun(p *proc.Process, err error) {
 	k.burst.Started()
 	r.p, r.at = p, time.Now()
 	k.pids[p.PID] = struct{}{}
-	err = k.runs.Put(pidfile.Run{
-		Slot: s.name, Run: r.id, PID: p.PID, Began: p.Began, Started: p.Started,
-		Signal: r.spec.Stop.Signal, Grace: max(r.spec.Stop.Grace, 0), Scope: scopes[r.spec.Stop.Scope], Tag: r.spec.Tag,
-		Serial: r.serial, UID: r.uid,
-	})
-	if err != nil { // the disk is full: the lock guards the slot all the same
-		k.log.Warn("run not recorded; a later daemon may not know its process", "slot", s.name, "error", err)
-	}
+	r.record()
 	started := Started{Slot: s.name, Run: r.id, PID: p.PID, At: r.at}
 	if k.starting > 0 { // an engine that is woken for each takes the processor from the next
 		k.engine.tellLater(frameStarted, started)

@@ -53,7 +53,7 @@ func ReadRuns(dir string) ([]Run, error) {
 		return nil, fmt.Errorf("read boot id: %w", err)
 	}
 	head := line(append([]byte("qsuper runs, boot "), bytes.TrimSpace(boot)...))
-	runs, err := survivors(filepath.Join(dir, runsName), head[:])
+	runs, err := survivors(filepath.Join(dir, runsName), head)
 	if err != nil {
 		return nil, fmt.Errorf("read record of runs: %w", err)
 	}

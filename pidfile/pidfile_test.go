@@ -162,6 +162,7 @@ func TestRunsOutliveTheirWriter(t *testing.T) {
 	full := self(strings.Repeat("x", maxSlot), 1<<62)
 	full.Signal, full.Grace, full.Scope, full.Tag = 64, 1<<62, 2, strings.Repeat("y", maxTag)
 	full.Serial, full.UID = strings.Repeat("z", maxSerial), 1<<32-1
+	full.Deadline, full.Signalled, full.Held = 1<<62, true, true
 	dropped := self("orders/3", 4)
 	torn := self("orders/4", 5)
 	long := self(strings.Repeat("x", maxSlot+1), 1)
@@ -223,6 +224,34 @@ func TestParseOldLine(t *testing.T) {
 	want := Run{Slot: "orders/0", Run: 7, PID: 812, Began: 1000, Started: 2000, Signal: 15, Grace: 30, Scope: 1, Tag: "tag"}
 	if run, ok := parse(old[:]); !ok || run != want {
 		t.Errorf("%+v, %v", run, ok)
+	}
+}
+
+// And in shorter lines.
+func TestRunsOfAnOlderVersion(t *testing.T) {
+	dir := t.TempDir()
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := "orders/0 7 812 1000 2000 15 30 1 .tag .serial 33"
+	text := fmt.Sprintf("%-383s\n%-383s\n", "qsuper runs, boot "+strings.TrimSpace(string(boot)), fmt.Sprintf("%s %x", run, crc32.ChecksumIEEE([]byte(run))))
+	path := filepath.Join(dir, runsName)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want := Run{Slot: "orders/0", Run: 7, PID: 812, Began: 1000, Started: 2000, Signal: 15, Grace: 30, Scope: 1, Tag: "tag", Serial: "serial", UID: 33}
+	for range 2 {
+		r, left, err := OpenRuns(dir)
+		if err != nil || len(left) != 1 || left[0] != want {
+			t.Fatalf("%+v, %v", left, err)
+		}
+		if err := r.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -30,6 +30,11 @@ type Run struct {
 	Tag    string        // the engine's, without white space, up to maxTag bytes: what the process was started from
 	Serial string        // what its QSUPER_RUN_ID ends in, without white space; "" = not known
 	UID    int           // whom it was started as
+
+	// Of the stop under way.
+	Deadline  time.Duration // CLOCK_BOOTTIME: end of its grace; 0: there is no stop
+	Signalled bool          // the signal has been sent
+	Held      bool          // it will not be: a better moment is being waited for
 }
 
 // Runs is the record of what runs: one file with a line of fixed length for
@@ -46,13 +51,17 @@ type Runs struct {
 
 const (
 	runsName = "runs/table"
-	lineLen  = 384
+	lineLen  = 512
 	maxSlot  = 160 // bytes; 128 of a consumer's name, a slash, a number
 	maxTag   = 64
 
 	maxSerial = 32
-	oldFields = 9 // of a line before it had Serial and UID
-	newFields = 11
+	// What earlier releases wrote: shorter lines, without Serial and what follows it, or
+	// without Deadline and what follows it.
+	oldLineLen  = 384
+	oldFields   = 9
+	laterFields = 11
+	newFields   = 14
 )
 
 // OpenRuns opens the record in a state directory that the caller owns. It returns
@@ -68,7 +77,7 @@ func OpenRuns(dir string) (*Runs, []Run, error) {
 		return nil, nil, fmt.Errorf("read boot id: %w", err)
 	}
 	head := line(append([]byte("qsuper runs, boot "), bytes.TrimSpace(boot)...))
-	left, err := survivors(path, head[:])
+	left, err := survivors(path, head)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read record of runs: %w", err)
 	}
@@ -91,17 +100,23 @@ func OpenRuns(dir string) (*Runs, []Run, error) {
 	return r, left, nil
 }
 
-func survivors(path string, head []byte) ([]Run, error) {
+// survivors are the runs of a record that begins with head, of whatever version.
+func survivors(path string, head [lineLen]byte) ([]Run, error) {
 	old, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
-	if !bytes.HasPrefix(old, head) {
+	length := 0
+	if bytes.HasPrefix(old, head[:]) {
+		length = lineLen
+	} else if bytes.HasPrefix(old, append(head[:oldLineLen-1:oldLineLen-1], '\n')) {
+		length = oldLineLen
+	} else {
 		return nil, nil
 	}
 	var left []Run
-	for old = old[lineLen:]; len(old) >= lineLen; old = old[lineLen:] {
-		if run, ok := parse(old[:lineLen]); ok {
+	for old = old[length:]; len(old) >= length; old = old[length:] {
+		if run, ok := parse(old[:length]); ok {
 			left = append(left, run)
 		}
 	}
@@ -130,7 +145,9 @@ func (r *Runs) Put(run Run) error {
 	}
 	s = append(append(s, ' ', '.'), run.Tag[:min(len(run.Tag), maxTag)]...) // the dot stands for an empty one
 	s = append(append(s, ' ', '.'), run.Serial[:min(len(run.Serial), maxSerial)]...)
-	s = strconv.AppendUint(append(s, ' '), uint64(run.UID), 10)
+	for _, n := range [...]uint64{uint64(run.UID), uint64(run.Deadline), number(run.Signalled), number(run.Held)} {
+		s = strconv.AppendUint(append(s, ' '), n, 10)
+	}
 	s = strconv.AppendUint(append(s, ' '), uint64(crc32.ChecksumIEEE(s)), 16)
 	b = line(s)
 	if _, err := r.f.WriteAt(b[:], i*lineLen); err != nil {
@@ -159,6 +176,13 @@ func line(s []byte) (b [lineLen]byte) {
 	return b
 }
 
+func number(yes bool) uint64 {
+	if yes {
+		return 1
+	}
+	return 0
+}
+
 func parse(b []byte) (Run, bool) {
 	b = bytes.TrimSpace(b)
 	i := bytes.LastIndexByte(b, ' ')
@@ -167,25 +191,25 @@ func parse(b []byte) (Run, bool) {
 	}
 	sum, err := strconv.ParseUint(string(b[i+1:]), 16, 32)
 	f := bytes.Fields(b[:i])
-	if err != nil || uint32(sum) != crc32.ChecksumIEEE(b[:i]) || len(f) != oldFields && len(f) != newFields {
+	if err != nil || uint32(sum) != crc32.ChecksumIEEE(b[:i]) || len(f) != oldFields && len(f) != laterFields && len(f) != newFields {
 		return Run{}, false
 	}
-	var n [7]uint64
-	for k := range n {
-		if n[k], err = strconv.ParseUint(string(f[k+1]), 10, 63); err != nil {
+	var n [newFields]uint64
+	for k, text := range f {
+		if k == 0 || k == 8 || k == 9 { // those that are no numbers
+			continue
+		}
+		if n[k], err = strconv.ParseUint(string(text), 10, 63); err != nil {
 			return Run{}, false
 		}
 	}
 	run := Run{
-		Slot: string(f[0]), Run: n[0], PID: int(n[1]), Began: time.Duration(n[2]), Started: time.Duration(n[3]),
-		Signal: int(n[4]), Grace: time.Duration(n[5]), Scope: n[6], Tag: string(f[8][1:]),
+		Slot: string(f[0]), Run: n[1], PID: int(n[2]), Began: time.Duration(n[3]), Started: time.Duration(n[4]),
+		Signal: int(n[5]), Grace: time.Duration(n[6]), Scope: n[7], Tag: string(f[8][1:]),
+		UID: int(n[10]), Deadline: time.Duration(n[11]), Signalled: n[12] == 1, Held: n[13] == 1,
 	}
-	if len(f) == newFields {
-		uid, err := strconv.ParseUint(string(f[10]), 10, 32)
-		if err != nil {
-			return Run{}, false
-		}
-		run.Serial, run.UID = string(f[9][1:]), int(uid)
+	if len(f) > oldFields {
+		run.Serial = string(f[9][1:])
 	}
 	return run, true
 }
