@@ -116,15 +116,15 @@ func TestStuckStdoutHoldsUpNobody(t *testing.T) {
 	check(t, err)
 	p := startPump(t, w)
 	path := filepath.Join(t.TempDir(), "a.log")
-	const lines = 20000
+	const lines, tooMany = 20_000, 120_000 // 13 MB: more than the queue and all pipes can hold
 	sf, cf := one(t, p, Options{Path: path})
 	so, co := one(t, p, Options{To: ToStdout})
-	co.start("lines", "o", 0, lines)
+	co.start("lines", "o", 0, tooMany)
 	co.run()
 	co.wait()
 	endRun(t, so)
 	if st := so.Stats(); st.DroppedLines == 0 || !strings.Contains(st.Degraded, "stdout") {
-		t.Errorf("stats: %+v", st)
+		t.Fatalf("stats: %+v", st)
 	}
 	cf.start("lines", "f", 0, lines)
 	cf.run()
@@ -141,10 +141,10 @@ func TestStuckStdoutHoldsUpNobody(t *testing.T) {
 		out = append(out, line...)
 	}
 	eventually(t, "the stream is well", func() bool { return so.Stats().Degraded == "" })
-	co.write(string(numbered("o", lines)))
+	co.write(string(numbered("o", tooMany)))
 	line, err := in.ReadBytes('\n')
 	check(t, err)
-	if gaps := checkGaps(t, append(out, line...), "o", lines+1, "nobody reads stdout"); gaps != 1 {
+	if gaps := checkGaps(t, append(out, line...), "o", tooMany+1, "nobody reads stdout"); gaps != 1 {
 		t.Errorf("%d gaps", gaps)
 	}
 	check(t, r.Close())
