@@ -141,9 +141,10 @@ func (k *keeper) stop(r stops) error {
 
 func (k *keeper) ack(r AckRequest) error {
 	s := k.slots[r.Slot]
-	if s == nil {
+	if s == nil && r.Memo == nil {
 		return nil
 	}
+	s = k.slotOf(r.Slot) // there is something to remember though nothing has run
 	if s.exit != nil && s.exit.Run == r.Run {
 		s.exit = nil
 	}

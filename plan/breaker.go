@@ -69,6 +69,24 @@ func (b *Breaker) Ended(n, of int, started, now time.Time) {
 	b.Credit, b.Good = min(b.Credit+1, of), now
 }
 
+// Recall is what the last exit of an instance, of a time before this breaker, would
+// have told it.
+func (b *Breaker) Recall(n int, e slot.ExitRecord, now time.Time) {
+	if now.Sub(e.At) >= crashWindow {
+		return
+	}
+	switch {
+	case e.Class.Failed():
+		b.Failed(n, e.At.Add(-e.Ran), e.At)
+		slices.SortFunc(b.Crashes, func(x, y Crash) int { return x.At.Compare(y.At) })
+	case e.Class != slot.ClassStopped:
+		b.Credit++
+		if e.At.After(b.Good) {
+			b.Good = e.At
+		}
+	}
+}
+
 // forgive forgets the crash of an instance.
 func (b *Breaker) forgive(n int) {
 	if i := slices.IndexFunc(b.Crashes, func(c Crash) bool { return c.Slot == n }); i >= 0 {

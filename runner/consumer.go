@@ -38,6 +38,9 @@ type consumer struct {
 	ended    []*unit         // whose exits are to be acknowledged
 	views    []plan.Slot
 	memory   plan.Memory
+	kept     common              // of memory, as the keeper is to know it
+	unkept   bool                // it does not yet
+	past     map[string]memoConn // what an earlier engine has seen of connections
 	result   plan.Result
 	observed plan.Observed
 	replan   bool
@@ -297,6 +300,7 @@ func (c *consumer) decide(now time.Time) {
 	c.result = plan.Decide(c.prog, c.observed, c.memory, c.views, now)
 	c.memory = c.result.Memory
 	c.announce(before, now)
+	c.keep(now)
 	if free && c.result.Rationed {
 		for _, u := range c.units {
 			c.withdraw(u)

@@ -30,7 +30,7 @@ func (c *consumer) spawn(u *unit, now time.Time) {
 		c.job.spawn(u, *u.spec)
 		return
 	}
-	err := c.r.keeper.Start(keeper.StartRequest{Slot: u.key, Run: u.state.Run, Spec: *u.spec, Memo: u.memo(), Again: c.standing(u)})
+	err := c.r.keeper.Start(keeper.StartRequest{Slot: u.key, Run: u.state.Run, Spec: *u.spec, Memo: c.memo(u), Again: c.standing(u)})
 	if err != nil && !errors.Is(err, keeper.ErrGone) { // too long for a frame: it was never asked
 		u.spec = nil
 		c.step(u, now, slot.SpawnFailed{Run: u.state.Run, Kind: slot.FailExec, Reason: err.Error()})
@@ -65,7 +65,7 @@ func startFailed(m keeper.StartFailed) slot.SpawnFailed {
 // leaves the slot's memory there.
 func (c *consumer) exited(u *unit, e keeper.Exited, now time.Time) {
 	if e.Run != u.state.Run || !u.state.Phase.Alive() {
-		c.send(c.r.keeper.Ack(keeper.AckRequest{Slot: u.key, Run: e.Run, Memo: u.memo()}))
+		c.send(c.r.keeper.Ack(keeper.AckRequest{Slot: u.key, Run: e.Run, Memo: c.memo(u)}))
 		return
 	}
 	info := slot.ExitInfo{Code: e.Code, Signal: e.Signal, Step: e.Step, At: e.At, Ran: e.Ran, ExecError: e.ExecError, OOM: e.OOM}
@@ -108,7 +108,7 @@ func (c *consumer) killAll(now time.Time) {
 func (c *consumer) acknowledge() {
 	for _, u := range c.ended {
 		if u.unacked != 0 && !c.shutdown {
-			c.send(c.r.keeper.Ack(keeper.AckRequest{Slot: u.key, Run: u.unacked, Memo: u.memo()}))
+			c.send(c.r.keeper.Ack(keeper.AckRequest{Slot: u.key, Run: u.unacked, Memo: c.memo(u)}))
 		}
 		u.unacked = 0
 		if u.ordered != u.state.Run { // the keeper has started it by itself: may it again?
@@ -118,4 +118,5 @@ func (c *consumer) acknowledge() {
 		}
 	}
 	c.ended = c.ended[:0]
+	c.remind()
 }

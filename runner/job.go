@@ -349,5 +349,5 @@ func (j *job) spawn(u *unit, spec keeper.Spec) {
 		"QSUPER_JOB="+j.c.name, "QSUPER_FIRE="+f.At.In(j.conf.Schedule.Zone()).Format(time.RFC3339))
 	f.Slot, f.Run, f.Boot, f.Again = u.n, u.state.Run, j.w.ledger.boot, time.Time{}
 	j.w.ledger.note(entry{Op: "start", Job: j.c.name, Fire: f})
-	j.w.starts = append(j.w.starts, start{j.c, u, keeper.StartRequest{Slot: u.key, Run: u.state.Run, Spec: spec, Memo: u.memo()}})
+	j.w.starts = append(j.w.starts, start{j.c, u, keeper.StartRequest{Slot: u.key, Run: u.state.Run, Spec: spec, Memo: u.memo(nil)}})
 }

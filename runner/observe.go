@@ -10,10 +10,10 @@ import (
 func (c *consumer) observe() plan.Observed {
 	o := plan.Observed{Shutdown: c.shutdown, Stopped: c.human.Stopped, Paused: c.human.Paused}
 	for _, name := range c.cfg.Requires {
-		o.Conns = append(o.Conns, c.r.board.conn(name, c))
+		o.Conns = append(o.Conns, c.remembered(c.r.board.conn(name, c)))
 	}
 	if q := c.cfg.Queue; q != nil && !slices.Contains(c.cfg.Requires, q.Connection) {
-		o.Conns = append(o.Conns, c.r.board.conn(q.Connection, c))
+		o.Conns = append(o.Conns, c.remembered(c.r.board.conn(q.Connection, c)))
 	}
 	o.Queue = c.depth()
 	o.Budget = c.r.budget()

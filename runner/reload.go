@@ -20,7 +20,10 @@ func (c *consumer) adopt(m keeper.SlotInfo, now time.Time) {
 		c.grow()
 	}
 	u := c.units[n]
-	u.recall(m.Memo, now)
+	c.recollect(u.recall(m.Memo, now), now)
+	if e := u.state.Last; e.Run != 0 {
+		c.memory.Breaker.Recall(n, e, now)
+	}
 	if c.job != nil {
 		u.state.Run = max(u.state.Run, c.job.rec.Runs[n])
 		c.job.adopt(u, m)
@@ -67,7 +70,7 @@ func (c *consumer) retake(u *unit, m keeper.SlotInfo) {
 	}
 	c.plan = base
 	spec.Tag = u.finger
-	c.send(c.r.keeper.Adopt(keeper.AdoptRequest{Slot: u.key, Run: m.Run, Spec: spec, Memo: u.memo()}))
+	c.send(c.r.keeper.Adopt(keeper.AdoptRequest{Slot: u.key, Run: m.Run, Spec: spec, Memo: c.memo(u)}))
 }
 
 // renew replaces, a quarter at a time, what was started from another

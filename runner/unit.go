@@ -85,6 +85,7 @@ type memo struct {
 	Text     string     `json:"t,omitempty"` // likewise
 	Due      int64      `json:"d,omitempty"` // end of the wait, Unix ms
 	Exits    []memoExit `json:"x,omitempty"`
+	Common   *common    `json:"m,omitempty"` // of the consumer
 }
 
 type memoExit struct {
@@ -100,8 +101,8 @@ type memoExit struct {
 	Note   string     `json:"n,omitempty"`
 }
 
-func (u *unit) memo() []byte {
-	m := memo{Finger: u.finger, Failures: u.state.Failures, Quick: u.state.Quick, Exits: make([]memoExit, len(u.exits))}
+func (u *unit) memo(of *common) []byte {
+	m := memo{Common: of, Finger: u.finger, Failures: u.state.Failures, Quick: u.state.Quick, Exits: make([]memoExit, len(u.exits))}
 	for i, e := range u.exits {
 		m.Exits[i] = memoExit{e.Run, e.Code, e.Signal, e.Class, e.Step, e.Cause, e.At.UnixMilli(), int64(e.Ran), int64(e.Took), e.Note}
 	}
@@ -118,11 +119,12 @@ func (u *unit) memo() []byte {
 	return raw
 }
 
-// recall puts a memo of an earlier engine into a fresh slot.
-func (u *unit) recall(raw []byte, now time.Time) {
+// recall puts a memo of an earlier engine into a fresh slot, and returns what it
+// says of the consumer; nil: nothing.
+func (u *unit) recall(raw []byte, now time.Time) *common {
 	var m memo
 	if len(raw) == 0 || json.Unmarshal(raw, &m) != nil {
-		return
+		return nil
 	}
 	u.finger = m.Finger
 	u.state.Failures, u.state.Quick = m.Failures, m.Quick
@@ -143,6 +145,7 @@ func (u *unit) recall(raw []byte, now time.Time) {
 	case m.Due != 0:
 		u.state.Phase, u.state.Reason, u.state.Deadline = slot.Waiting, why, now.Add(time.UnixMilli(m.Due).Sub(now))
 	}
+	return m.Common
 }
 
 func policy(c *config.Consumer) slot.Policy {

@@ -50,8 +50,12 @@ func (p *pipes) hold(slot string) {
 	name := keeper.FIFOPath(p.stateDir, slot)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if _, ok := p.held[name]; ok {
-		return
+	if fd, ok := p.held[name]; ok {
+		if samePipe(fd, name) {
+			return
+		}
+		unix.Close(fd) // of a slot that was dropped in between
+		delete(p.held, name)
 	}
 	if fd := openPipe(name); fd >= 0 {
 		p.held[name] = fd
