@@ -125,7 +125,7 @@ func (c *Client) greet() (Hello, error) {
 
 // Run hands every frame of the keeper to handle, in order and from one
 // goroutine: Started, StartFailed, Stopping, Exited, LogTrouble, SlotInfo,
-// ListEnd, Terminate and Reload, all as values. It returns ErrGone when the keeper is
+// ListEnd, Ping, Terminate and Reload, all as values. It returns ErrGone when the keeper is
 // gone, nil when ctx is done, and closes the connection.
 func (c *Client) Run(ctx context.Context, handle func(any)) error {
 	wctx, cancel := context.WithCancel(ctx)
@@ -237,6 +237,8 @@ func message(t frameType, body []byte) (any, error) {
 		return decoded[Reload](body)
 	case frameLogTrouble:
 		return decoded[LogTrouble](body)
+	case framePing:
+		return decoded[Ping](body)
 	case frameUpgrading:
 		return decoded[Upgrading](body)
 	}
@@ -340,6 +342,9 @@ func (c *Client) Quit(r QuitRequest) error { return c.send(frameQuit, r) }
 
 // Terminating answers Terminate: the engine sees to the stop of the whole.
 func (c *Client) Terminating() error { return c.send(frameTerminating, struct{}{}) }
+
+// Pong answers Ping: the engine lives.
+func (c *Client) Pong() error { return c.send(framePong, struct{}{}) }
 
 func (c *Client) send(t frameType, body any) error {
 	c.mu.Lock()

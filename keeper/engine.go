@@ -62,6 +62,7 @@ type engine struct {
 	upSince time.Duration
 	delay   time.Duration
 	startAt time.Duration // never: not waiting to start
+	pulse   pulse
 }
 
 // start starts an engine with one end of a new socket.
@@ -111,6 +112,7 @@ func (e *engine) spawn() error {
 	for _, s := range e.k.slots {
 		s.specID = 0 // a new engine numbers its own
 	}
+	e.expect(bornTime)
 	return nil
 }
 
@@ -290,6 +292,7 @@ func (e *engine) drop(err error) {
 func (e *engine) hangUp() {
 	e.k.poll.remove(e.conn)
 	unix.Close(e.conn)
+	e.pulse = noPulse
 	e.conn, e.in, e.out, e.lists, e.more, e.greeted, e.listed = -1, nil, nil, 0, false, false, false
 	for _, s := range e.k.slots {
 		s.again = nil // nobody is there who could withdraw it

@@ -27,6 +27,7 @@ const (
 	frameAgain       frameType = 10
 	frameAdopt       frameType = 11
 	frameFreeze      frameType = 12
+	framePong        frameType = 13
 	frameUpgrade     frameType = 20
 
 	frameSlot        frameType = 65
@@ -39,6 +40,7 @@ const (
 	frameReload      frameType = 72
 	frameFrozen      frameType = 73
 	frameLogTrouble  frameType = 74
+	framePing        frameType = 75
 	frameUpgrading   frameType = 80
 )
 

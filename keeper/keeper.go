@@ -159,7 +159,7 @@ func open(opt Options) (*keeper, error) {
 		id: strconv.FormatInt(int64(proc.Boottime()), 36), sigs: newSignals(), strangers: os.Getpid() == 1,
 		sweepAt: never, answerBy: never, closeBy: never, upgrade: upgrade{by: never, out: -1, err: -1},
 	}
-	k.engine = engine{k: k, conn: -1, startAt: never}
+	k.engine = engine{k: k, conn: -1, startAt: never, pulse: noPulse}
 	forgetIgnored()
 	// What the keeper itself inherited by accident stops here. An older kernel
 	// (before 5.11) refuses, and consumers inherit it too.
@@ -249,41 +249,6 @@ func (k *keeper) loop() error {
 	return nil
 }
 
-// timer is the keeper as the source of its deadlines.
-type timer keeper
-
-func (t *timer) ready(uint32) {
-	k := (*keeper)(t)
-	k.poll.fired()
-	now := proc.Boottime()
-	due := func(at *time.Duration) bool {
-		if *at > now {
-			k.poll.at(*at)
-			return false
-		}
-		*at = never
-		return true
-	}
-	if due(&k.engine.startAt) && !k.closing {
-		k.engine.start()
-	}
-	k.sweepDue = due(&k.sweepAt) || k.sweepDue
-	if due(&k.answerBy) {
-		k.takeOver("the engine does not answer")
-	}
-	if due(&k.closeBy) && k.engine.p != nil {
-		_ = k.engine.p.SignalGroup(syscall.SIGKILL) // gone already is as good
-	}
-	if due(&k.upgrade.by) {
-		k.upgrade.expire(k)
-	}
-	for _, s := range k.slots {
-		if s.run != nil {
-			s.run.expire(now)
-		}
-	}
-}
-
 // settled does what has to wait while processes are just being started, whose
 // numbers only the spawner knows.
 func (k *keeper) settled() {
@@ -353,6 +318,7 @@ func (k *keeper) terminate() {
 	}
 	k.terminating = true
 	k.engine.send(frameTerminate, Terminate{})
+	k.engine.ping() // one that hangs after its answer must not hold up the stop
 	if k.engine.p == nil {
 		k.takeOver("there is no engine")
 		return

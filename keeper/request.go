@@ -42,6 +42,9 @@ func (k *keeper) request(t frameType, body []byte) error {
 	case frameList:
 		k.list()
 		return nil
+	case framePong:
+		k.engine.lives()
+		return nil
 	case frameTerminating:
 		k.answerBy = never
 		k.expectQuit()
@@ -194,4 +197,5 @@ func (k *keeper) list() {
 	}
 	k.engine.send(frameListEnd, ListEnd{})
 	k.engine.listed = true
+	k.engine.lives()
 }

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -139,6 +140,7 @@ type link struct {
 	ctl    *net.UnixConn // closing it lets the engine process exit 0
 	raw    net.Conn
 	hello  Hello
+	pings  atomic.Int64 // answered
 	events chan any
 	gone   chan error
 }
@@ -259,7 +261,14 @@ func (r *rig) greet() *link {
 		r.t.Fatal(err)
 	}
 	go func() {
-		err := l.Run(context.Background(), func(m any) { l.events <- m })
+		err := l.Run(context.Background(), func(m any) {
+			if _, ok := m.(Ping); ok {
+				l.pings.Add(1)
+				_ = l.Pong() // a keeper that is gone is seen elsewhere
+				return
+			}
+			l.events <- m
+		})
 		l.ctl.Close()
 		l.gone <- err
 	}()

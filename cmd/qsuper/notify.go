@@ -60,6 +60,25 @@ func watchdogEvery(getenv func(string) string, keeper, self int) (time.Duration,
 	return time.Duration(usec) * time.Microsecond, nil
 }
 
+// pong answers the keeper, which would replace an engine that hangs, whenever every
+// consumer's owner has answered.
+func (e *engine) pong(ctx context.Context) {
+	for {
+		select {
+		case <-e.pings:
+		case <-ctx.Done():
+			return
+		}
+		err := e.answers()
+		if err == nil {
+			err = e.client.Pong()
+		}
+		if err != nil && ctx.Err() == nil {
+			e.log.Error("keeper not answered", "error", err)
+		}
+	}
+}
+
 // feed tells the service manager's watchdog that the engine lives, whenever every
 // consumer's owner has answered. An owner that hangs keeps it silent.
 func (e *engine) feed(ctx context.Context, every time.Duration, answers func() error) {

@@ -62,6 +62,7 @@ type engine struct {
 	done   chan struct{}  // closed when everything has been stopped
 	end    sync.Once
 
+	pings    chan struct{} // the keeper asks whether we live
 	watchdog time.Duration // how often the service manager wants to hear from us; 0: never
 	answers  func() error  // asks every owner; returns when all have answered
 	upgrades *upgrader
@@ -94,7 +95,7 @@ func runEngine(ctx context.Context, o engineOptions) error {
 	if err != nil {
 		return err
 	}
-	e := &engine{pipes: pipes, client: client, hello: hello, log: newLogger(os.Stderr, cfg.Daemon.Log), done: make(chan struct{})}
+	e := &engine{pipes: pipes, client: client, hello: hello, log: newLogger(os.Stderr, cfg.Daemon.Log), done: make(chan struct{}), pings: make(chan struct{}, 1)}
 	for _, pid := range orphans {
 		e.log.Warn("ended the engine of an earlier daemon, which hung", "pid", pid)
 	}
@@ -156,6 +157,7 @@ func (e *engine) run(ctx context.Context) error {
 	parts.Go(func() { errs <- e.runner.Run(life); stop() })
 	parts.Go(func() { errs <- e.server.Run(life); stop() })
 	parts.Go(func() { e.obey(life) })
+	parts.Go(func() { e.pong(life) })
 	parts.Go(func() { e.tcp.run(life) })
 	if e.watchdog > 0 {
 		parts.Go(func() { e.feed(life, e.watchdog, e.answers) })
@@ -191,6 +193,12 @@ func (e *engine) handle(m any) {
 	case keeper.Started:
 		e.burst.Started()
 		e.pipes.hold(m.Slot)
+	case keeper.Ping:
+		select {
+		case e.pings <- struct{}{}:
+		default: // the answer to the one before is still being looked for
+		}
+		return
 	case keeper.Upgrading:
 		if err := e.upgrades.handle(m); err != nil {
 			e.log.Error("stay after all", "error", err)

@@ -13,7 +13,31 @@ var engineMoreFaults = []fault{
 	{name: "F001_EngineKilledWhileStarting", score: 20, run: engineKilledWhileStarting},
 	{name: "F001_ExitsWhileTheEngineIsDead", score: 20, run: exitsUnseenByEngine},
 	{name: "F008_StopWhileTheEngineIsStopped", score: 20, kind: slow, run: stopWithoutEngine},
+	{name: "F005_EngineHangsAndIsReplaced", score: 20, kind: slow, run: engineHangs},
 	{name: "F066_KeeperStoppedAndContinued", score: 15, run: keeperStopped},
+}
+
+// An engine that stands still is noticed by the keeper itself and replaced. No
+// consumer notices.
+func engineHangs(t *testing.T) {
+	const n = 6
+	f := startFleet(t, talkers(n))
+	f.begun(n)
+	f.UntilRunning("talk", n)
+	before := f.pids()
+	hung := f.alive().Daemon.EnginePID
+	born := startTime(hung)
+	if err := syscall.Kill(hung, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 3*rig.Patience, "it is gone", func() bool { return startTime(hung) != born })
+	f.samePIDs(before)
+	if st := f.alive(); st.Daemon.EnginePID == hung {
+		t.Errorf("%+v", st.Daemon)
+	}
+	f.logged("after the new engine")
+	f.quiesce(0)
+	f.linesWhole(false)
 }
 
 // killNow kills the engine and waits for nothing.
