@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"path/filepath"
 	"sync"
 	"time"
@@ -21,6 +22,20 @@ type pipes struct {
 
 	mu   sync.Mutex
 	held map[string]int // by path
+}
+
+// connect greets the keeper, with the pipes held before anything else can happen to it.
+func (p *pipes) connect() (*keeper.Client, keeper.Hello, error) {
+	conn, err := keeper.Inherited()
+	if err != nil {
+		return nil, keeper.Hello{}, err
+	}
+	p.holdAll()
+	client, hello, err := keeper.Connect(conn)
+	if errors.Is(err, keeper.ErrGone) {
+		p.linger()
+	}
+	return client, hello, err
 }
 
 // holdAll holds the pipes that are there, and lets go of those that are not there

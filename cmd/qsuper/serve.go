@@ -74,16 +74,8 @@ type engine struct {
 // gone. It stops no consumer by ending: the next engine goes on with them.
 func runEngine(ctx context.Context, o engineOptions) error {
 	debug.SetGCPercent(gcPercent)
-	conn, err := keeper.Inherited()
-	if err != nil {
-		return err
-	}
 	pipes := &pipes{stateDir: o.stateDir}
-	pipes.holdAll()
-	client, hello, err := keeper.Connect(conn)
-	if errors.Is(err, keeper.ErrGone) {
-		pipes.linger()
-	}
+	client, hello, err := pipes.connect()
 	if err != nil {
 		return err
 	}
