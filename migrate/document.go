@@ -43,7 +43,7 @@ func (d *Document) Bytes() []byte {
 			part.value.write(&b, "  ")
 		}
 	}
-	section(&b, "consumers", d.Consumers, true)
+	section(&b, "consumers", d.Consumers, len(d.Jobs) == 0)
 	section(&b, "jobs", d.Jobs, false)
 	return []byte(b.String())
 }
@@ -93,6 +93,9 @@ func (d *Document) Name(wish string) (name string, changed bool) {
 		d.names = map[string]bool{}
 	}
 	base := strings.TrimLeft(notInName.ReplaceAllString(wish, "-"), "._-")
+	if !strings.HasSuffix(wish, "-") {
+		base = strings.TrimRight(base, "-")
+	}
 	if base == "" {
 		base = "consumer"
 	}

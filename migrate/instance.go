@@ -14,7 +14,7 @@ import (
 // Instance is one process, as the source's own tool would start it.
 type Instance struct {
 	Name     string            // what the source calls it
-	Consumer string            // the consumer it became
+	Consumer string            // the consumer or job it became
 	Slot     int               // and the slot of it, from 0
 	Argv     []string          // "" words included
 	Env      map[string]string // what the file sets; the rest is inherited
@@ -67,6 +67,9 @@ func Verify(text []byte, expected []Instance, items []Item, lookup func(string) 
 	for _, c := range cfg.Consumers {
 		byName[c.Name] = c
 		slots[c.Name] = c.Instances.Max
+	}
+	for _, j := range cfg.Jobs { // its runs follow the clock: the first slot stands for all
+		byName[j.Name] = j.Consumer
 	}
 	var found []Difference
 	for _, want := range expected {

@@ -40,7 +40,7 @@ func newImportCmd(a *app) *cobra.Command {
 		Args: knownCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newImportSupervisorCmd(a), newImportMagentoCmd(a), newImportSystemdCmd(a))
+	cmd.AddCommand(newImportSupervisorCmd(a), newImportCrontabCmd(a), newImportMagentoCmd(a), newImportSystemdCmd(a))
 	return cmd
 }
 

@@ -15,11 +15,13 @@ type statusOptions struct {
 	names   []string
 	verbose bool
 	watch   bool
+	columns bool          // supervisorctl's
 	every   time.Duration // of watch
 }
 
 func (o *statusOptions) addFlags(f *pflag.FlagSet) {
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "one row for each instance, and reasons in full")
+	f.BoolVar(&o.columns, "supervisor", false, "supervisorctl's three columns, for scripts; 3 when an instance was stopped, has ended or crashes again and again")
 	f.BoolVarP(&o.watch, "watch", "w", false, "keep it on the screen; without a terminal, print it whenever it changes")
 }
 
@@ -33,6 +35,9 @@ func newStatusCmd(a *app) *cobra.Command {
 		ValidArgsFunction: a.completeNames,
 		RunE: func(cmd *cobra.Command, names []string) error {
 			o.names = names
+			if o.columns && (o.watch || o.verbose || a.json) {
+				return usage("give it alone", "--supervisor does not go with --watch, --verbose or --json")
+			}
 			return a.remote(cmd, func(ctx context.Context, c *control.Client, out *screen) error {
 				if o.watch {
 					return runWatch(ctx, c, o, out, a.now)
@@ -50,6 +55,9 @@ func runStatus(ctx context.Context, c *control.Client, o statusOptions, out *scr
 	if err != nil {
 		return err
 	}
+	if o.columns {
+		return supervised(out, st, now())
+	}
 	if err := o.print(out, st, now); err != nil {
 		return err
 	}
@@ -60,7 +68,7 @@ func runStatus(ctx context.Context, c *control.Client, o statusOptions, out *scr
 // with a thousand of them.
 func (o statusOptions) query(out *screen) control.StatusQuery {
 	all := o.verbose || out.json
-	return control.StatusQuery{Names: o.names, Slots: all, Usage: all}
+	return control.StatusQuery{Names: o.names, Slots: all || o.columns, Usage: all}
 }
 
 func (o statusOptions) print(out *screen, st control.Status, now clockFunc) error {

@@ -42,7 +42,7 @@ var imports = map[string][]string{
 	"pidfile":            {},
 	"migrate":            {"config"},
 	"migrate/supervisor": {"migrate"},
-	"migrate/crontab":    {"migrate"},
+	"migrate/crontab":    {"migrate", "schedule"},
 	"migrate/magento":    {"migrate"},
 	"migrate/systemd":    {"migrate"},
 	"internal/kind":      {},
