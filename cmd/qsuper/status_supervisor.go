@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,7 +17,9 @@ func supervised(out *screen, st control.Status, now time.Time) error {
 	type row struct{ name, state, text string }
 	var rows []row
 	width, down := 30, false
-	for _, c := range st.Consumers {
+	consumers := slices.Clone(st.Consumers) // supervisorctl goes by name
+	slices.SortFunc(consumers, func(a, b control.ConsumerStatus) int { return strings.Compare(a.Name, b.Name) })
+	for _, c := range consumers {
 		down = down || !c.Healthy
 		for _, s := range c.Slots {
 			r := row{name: c.Name}

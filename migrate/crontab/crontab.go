@@ -95,6 +95,9 @@ func Read(path string, form Form, user string) (*Table, error) {
 		t.Guess = map[bool]string{true: "the sixth word of every line is a user, so it was read as a file of /etc/cron.d; --form personal reads it as crontab -l prints it",
 			false: "it was read as crontab -l prints it; --form system reads the sixth word of a line as a user"}[t.System]
 	}
+	if path == "-" {
+		t.Path = "standard input"
+	}
 	t.read(lines)
 	return t, nil
 }
