@@ -22,6 +22,7 @@ type Config struct {
 	Connections []*Connection // in the order of the file
 	Consumers   []*Consumer   // in the order of the file
 	Jobs        []*Job        // in the order of the file; no job has the name of a consumer
+	Alerts      []*Alert      // in the order of the file
 	Warnings    []Problem     // legal, but probably not what was meant
 	EnvUsed     []string      // variables of the environment that `connections` and `daemon` were filled from: they may be secrets
 

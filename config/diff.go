@@ -43,7 +43,17 @@ func Diff(old, new *Config) Change {
 	c.jobs(old.Jobs, new.Jobs)
 	c.connections(old.Connections, new.Connections)
 	c.daemon(&old.Daemon, &new.Daemon)
+	if !slices.EqualFunc(old.Alerts, new.Alerts, sameAlert) {
+		c.Daemon = append(c.Daemon, "alerts")
+	}
 	return c
+}
+
+// sameAlert compares all but the place in the file.
+func sameAlert(a, b *Alert) bool {
+	x, y := *a, *b
+	x.At, y.At = Position{}, Position{}
+	return reflect.DeepEqual(x, y)
 }
 
 func (c *Change) consumers(before map[string]*Consumer, after []*Consumer) {

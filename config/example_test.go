@@ -69,6 +69,7 @@ func TestExampleShowsDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	example.Alerts = nil
 	example.Daemon.HTTP.TokenFile = ""
 	example.Daemon.Socket.Group = ""                                      // the example names one
 	consumer(t, example, "emails").Dir = consumer(t, plain, "emails").Dir // written the same, read from two places

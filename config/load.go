@@ -97,6 +97,18 @@ func (s *section) UnmarshalNode(d *kind.Decoder, n *kind.Node, path string) {
 	s.node = n
 }
 
+// list is a list of the file that is read later.
+type list struct{ node *kind.Node }
+
+// UnmarshalNode implements kind.Unmarshaler.
+func (l *list) UnmarshalNode(d *kind.Decoder, n *kind.Node, path string) {
+	if n.Shape != kind.List {
+		d.Problems.Add(n, path, "expected %s, got %s", kind.List, n.Got()).Hint = "begin each entry with a dash"
+		return
+	}
+	l.node = n
+}
+
 // mainOnly is a key that an included file must not have.
 type mainOnly struct{}
 
@@ -115,7 +127,7 @@ type mainKeys struct {
 	Consumers   section  `yaml:"consumers"`
 	Jobs        section  `yaml:"jobs"`
 	_           struct{} `yaml:"locks"`
-	_           struct{} `yaml:"alerts"`
+	Alerts      list     `yaml:"alerts"`
 }
 
 // includedKeys are the keys of an included file.
@@ -128,7 +140,7 @@ type includedKeys struct {
 	Include     mainOnly `yaml:"include"`
 	Defaults    mainOnly `yaml:"defaults"`
 	_           struct{} `yaml:"locks"`
-	_           struct{} `yaml:"alerts"`
+	Alerts      mainOnly `yaml:"alerts"`
 }
 
 func (l *loader) main(path string) {
@@ -171,6 +183,7 @@ func (l *loader) main(path string) {
 	for _, p := range parts {
 		l.addJobs(p.Jobs.node, first)
 	}
+	l.addAlerts(keys.Alerts.node)
 }
 
 func (l *loader) version(root *kind.Node, version int) {

@@ -225,6 +225,34 @@ type ReloadReply struct {
 	Unchanged int      `json:"unchanged"`
 }
 
+// AlertStatus is one alert of the file: an entry of the answer to GET /v1/alerts.
+type AlertStatus struct {
+	Name   string         `json:"name"`
+	State  string         `json:"state"`  // ok firing
+	Firing []AlertSubject `json:"firing"` // on what
+	Ways   []AlertWay     `json:"ways"`   // how it is told, and what became of the latest attempt
+}
+
+// AlertSubject is something that an alert tells of now.
+type AlertSubject struct {
+	Subject string    `json:"subject"`
+	Since   time.Time `json:"since"`
+	Text    string    `json:"text"`
+}
+
+// AlertWay is a way of telling. POST /v1/alerts/test answers with what became of
+// the test by each.
+type AlertWay struct {
+	By    string    `json:"by"`    // webhook command email
+	At    time.Time `json:"at"`    // of the attempt; zero = there was none
+	Error string    `json:"error"` // "" = delivered
+}
+
+// AlertTest is the body of POST /v1/alerts/test.
+type AlertTest struct {
+	Name string `json:"name"`
+}
+
 // Event is one transition, one JSON line of GET /v1/events.
 type Event struct {
 	Seq      uint64    `json:"seq"`

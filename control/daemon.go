@@ -7,6 +7,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 )
@@ -38,6 +39,11 @@ type Daemon interface {
 	// has been refused, which is a reply with Refused. The engine ends after the
 	// answer has been written, and another one answers soon.
 	Upgrade(ctx context.Context, u Upgrade) (UpgradeReply, error)
+	// Alerts says how every alert stands.
+	Alerts() []AlertStatus
+	// TestAlert sends a test by every way of an alert and says what became of
+	// each. An unknown name is a *NotFound.
+	TestAlert(ctx context.Context, name string) ([]AlertWay, error)
 	// Events emits the last transitions, oldest first, or those after From; then
 	// with Follow each new one until ctx is done. It returns the error of emit unchanged. emit
 	// may take seconds when the reader is slow: call it without holding a lock,
@@ -58,13 +64,19 @@ type StatusQuery struct {
 // NotFound says that no consumer, slot or group has this name. HTTP 404.
 type NotFound struct {
 	Name       string
+	Kind       string // what has no such name; "" = consumer
 	Suggestion string // the nearest existing name; "" = none is near
 }
 
-func (e *NotFound) Error() string { return fmt.Sprintf("no consumer or job is named %q", e.Name) }
+func (e *NotFound) Error() string {
+	return fmt.Sprintf("no %s is named %q", cmp.Or(e.Kind, "consumer or job"), e.Name)
+}
 
 // Hint proposes the nearest name.
 func (e *NotFound) Hint() string {
+	if e.Suggestion == "" && e.Kind != "" {
+		return fmt.Sprintf("see all names with \"qsuper %ss\"", e.Kind)
+	}
 	if e.Suggestion == "" {
 		return `see all names with "qsuper status"`
 	}

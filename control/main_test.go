@@ -87,6 +87,12 @@ func (f *fakeDaemon) RunJob(_ context.Context, j JobRun) (JobReply, error) {
 	return JobReply{Fire: JobFire{Note: j.Name + " by " + j.By}}, nil
 }
 
+func (f *fakeDaemon) Alerts() []AlertStatus { return []AlertStatus{} }
+
+func (f *fakeDaemon) TestAlert(context.Context, string) ([]AlertWay, error) {
+	return []AlertWay{}, nil
+}
+
 func (f *fakeDaemon) Explain(name string) (Explain, error) {
 	if f.explain == nil {
 		return Explain{Consumer: name}, nil

@@ -35,7 +35,9 @@ func TestEveryRouteHasAClientMethod(t *testing.T) {
 	e7 := c.Logs(ctx, Stream{Last: 1, Follow: false, Names: nil}, func(LogLine) error { return nil })
 	_, e8 := c.Upgrade(ctx, Upgrade{Binary: "/usr/bin/qsuper"})
 	_, e9 := c.RunJob(ctx, JobRun{Name: "reindex"})
-	if err := errors.Join(e1, e2, e3, e4, e5, e6, e7, e8, e9); err != nil {
+	_, e10 := c.Alerts(ctx)
+	_, e11 := c.TestAlert(ctx, "orders-late")
+	if err := errors.Join(e1, e2, e3, e4, e5, e6, e7, e8, e9, e10, e11); err != nil {
 		t.Fatal(err)
 	}
 	for _, route := range Routes {

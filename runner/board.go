@@ -248,6 +248,12 @@ func (b *board) prepare(cfg *config.Config, consumers map[string]*consumer) (old
 				p.queues = append(p.queues, q.Queue)
 			}
 		}
+		for _, a := range cfg.Alerts {
+			if q := a.When.Queue; q != nil && q.Connection == conn.Name && !seen[q.Queue] {
+				seen[q.Queue] = true
+				p.queues = append(p.queues, q.Queue)
+			}
+		}
 		fresh[conn.Name] = p
 		order = append(order, conn.Name)
 	}

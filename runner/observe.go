@@ -3,6 +3,7 @@ package runner
 import (
 	"slices"
 
+	"qsuper/config"
 	"qsuper/plan"
 )
 
@@ -22,11 +23,15 @@ func (c *consumer) observe() plan.Observed {
 
 // depth is the latest reading of the consumer's queue; nil: there is none.
 func (c *consumer) depth() *plan.Depth {
-	q := c.cfg.Queue
-	if q == nil {
+	if c.cfg.Queue == nil {
 		return nil
 	}
-	l := c.r.board.latest(q.Connection)
+	return c.r.Depth(c.cfg.Queue)
+}
+
+// Depth is the latest reading of a queue of the file; nil: there is none yet.
+func (r *Runner) Depth(q *config.Queue) *plan.Depth {
+	l := r.board.latest(q.Connection)
 	reading, ok := l.readings[q.Queue]
 	if !ok {
 		return nil

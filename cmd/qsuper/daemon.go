@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"qsuper/alert"
 	"qsuper/config"
 	"qsuper/control"
 	"qsuper/health"
@@ -33,6 +34,7 @@ type daemon struct {
 	stopAll   func(now bool) <-chan runner.Reply // and ends the daemon
 	upgrades  *upgrader
 	http      func() *control.HTTPStatus
+	alerts    *alert.Desk
 }
 
 func (d *daemon) Status(q control.StatusQuery) (control.Status, error) {

@@ -147,6 +147,12 @@ func named(names []string, c control.ConsumerStatus) bool {
 	return false
 }
 
+func (f *fakeDaemon) Alerts() []control.AlertStatus { return []control.AlertStatus{} }
+
+func (f *fakeDaemon) TestAlert(context.Context, string) ([]control.AlertWay, error) {
+	return []control.AlertWay{}, nil
+}
+
 func (f *fakeDaemon) Explain(name string) (control.Explain, error) {
 	if f.explain == nil {
 		return control.Explain{}, &control.NotFound{Name: name}

@@ -50,6 +50,7 @@ func (a *app) commands() []*cobra.Command {
 		newLogsCmd(a),
 		newEventsCmd(a),
 		newJobsCmd(a),
+		newAlertsCmd(a),
 		newReloadCmd(a),
 		newUpgradeCmd(a),
 		newCheckCmd(a),

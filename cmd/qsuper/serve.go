@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"qsuper/alert"
 	"qsuper/config"
 	"qsuper/control"
 	_ "qsuper/health/backends"
@@ -68,6 +69,7 @@ type engine struct {
 	upgrades *upgrader
 	burst    keeper.Burst // of starts
 	tcp      *tcp
+	alerts   *alert.Desk
 }
 
 // runEngine runs until everything has been stopped, or until the keeper is
@@ -97,6 +99,7 @@ func runEngine(ctx context.Context, o engineOptions) error {
 			e.saveInForce(o.stateDir, cfg)
 			e.tcp.set(cfg.Daemon.HTTP)
 			e.pipes.holdAll()
+			e.alerts.Set(cfg.Alerts)
 		},
 		stopAll: e.stopAll,
 	}
@@ -115,6 +118,8 @@ func runEngine(ctx context.Context, o engineOptions) error {
 	})
 	e.tcp = newTCP(cfg.Daemon.HTTP, e.log, e.openDoor(d))
 	d.http = e.tcp.status
+	e.alerts = alert.New(alert.Options{Source: d, Daemon: cfg.Daemon.Name, Path: filepath.Join(o.stateDir, "alerts.json"), Log: e.log}, cfg.Alerts)
+	d.alerts = e.alerts
 	e.saveInForce(o.stateDir, cfg)
 	if e.watchdog, err = watchdogEvery(os.Getenv, hello.PID, os.Getpid()); err != nil {
 		e.log.Warn("no watchdog", "error", err)
@@ -151,6 +156,7 @@ func (e *engine) run(ctx context.Context) error {
 	parts.Go(func() { e.obey(life) })
 	parts.Go(func() { e.pong(life) })
 	parts.Go(func() { e.tcp.run(life) })
+	parts.Go(func() { e.alerts.Run(life) })
 	if e.watchdog > 0 {
 		parts.Go(func() { e.feed(life, e.watchdog, e.answers) })
 	}

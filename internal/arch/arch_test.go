@@ -23,6 +23,7 @@ const root = "../.."
 // this module. cmd and what serves tests or measurements may import anything.
 var imports = map[string][]string{
 	"control":            {"internal/kind"},
+	"alert":              {"config", "control", "internal/kind"},
 	"metrics":            {"control"},
 	"web":                {"control", "internal/kind"},
 	"runner":             {"plan", "config", "keeper", "slot", "schedule", "health", "proc"},
@@ -67,6 +68,7 @@ var outside = map[string][]string{
 	"pidfile":            {"golang.org/x/sys"},
 	"lock/backends/file": {"golang.org/x/sys"},
 	"control":            {"golang.org/x/sys"},
+	"alert":              {"github.com/wneessen/go-mail"},
 	"metrics":            {"github.com/prometheus/client_golang"},
 	"migrate/supervisor": {"golang.org/x/sys"},
 	"migrate/magento":    {"gopkg.in/yaml.v3"},

@@ -13,9 +13,9 @@ import (
 	"time"
 )
 
-// certificate writes a certificate of 127.0.0.1, as server and as client, that is its own authority, good
+// Certificate writes a certificate of 127.0.0.1, as server and as client, that is its own authority, good
 // for a day, and its key.
-func certificate(certFile, keyFile string) error {
+func Certificate(certFile, keyFile string) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err

@@ -71,7 +71,7 @@ func startMaria() (*Maria, error) {
 	if _, err := start(dir, true, []string{"PATH=/usr/bin:/bin"}, "sleep", "infinity"); err != nil {
 		return nil, err
 	}
-	if err := certificate(m.CA, filepath.Join(dir, "key.pem")); err != nil {
+	if err := Certificate(m.CA, filepath.Join(dir, "key.pem")); err != nil {
 		return nil, err
 	}
 	out, err := exec.Command("mariadb-install-db", "--no-defaults", "--datadir="+filepath.Join(dir, "data"), "--user="+m.user,

@@ -94,7 +94,7 @@ func startPostgres() (*Postgres, error) {
 	if _, err := start(dir, true, []string{"PATH=/usr/bin:/bin"}, "sleep", "infinity"); err != nil {
 		return nil, err
 	}
-	if err := certificate(s.CA, s.Key); err != nil {
+	if err := Certificate(s.CA, s.Key); err != nil {
 		return nil, err
 	}
 	if err := give(dir, s.CA, s.Key); err != nil {

@@ -62,7 +62,7 @@ func startRedis() (*Redis, error) {
 	if _, err := start(dir, true, []string{"PATH=/usr/bin:/bin"}, "sleep", "infinity"); err != nil {
 		return nil, err
 	}
-	if err := certificate(r.CA, r.Key); err != nil {
+	if err := Certificate(r.CA, r.Key); err != nil {
 		return nil, err
 	}
 	return r, r.launch()
