@@ -93,12 +93,7 @@ type keeper struct {
 // called once in a process: it becomes the reaper of orphans and takes TERM, INT,
 // HUP and USR1. When ctx is done that is a TERM.
 func Run(ctx context.Context, opt Options) (code int, err error) {
-	if opt.EnginePath == "" {
-		opt.EnginePath = opt.EngineArgv[0]
-	}
-	if opt.EngineEnv == nil {
-		opt.EngineEnv = os.Environ()
-	}
+	opt.complete()
 	owner, err := opt.own()
 	if err != nil {
 		return 1, err
@@ -109,6 +104,10 @@ func Run(ctx context.Context, opt Options) (code int, err error) {
 		return 1, err
 	}
 	defer k.close()
+	if opt.Ending && k.idle() {
+		unmarkEnding(opt.StateDir)
+		return 0, nil
+	}
 
 	helpCtx, stopHelp := context.WithCancel(context.Background())
 	var help sync.WaitGroup
@@ -148,6 +147,7 @@ func Run(ctx context.Context, opt Options) (code int, err error) {
 	if err != nil {
 		return 1, err
 	}
+	unmarkEnding(opt.StateDir)
 	return k.code, pumpErr
 }
 
@@ -187,6 +187,9 @@ func open(opt Options) (*keeper, error) {
 		k.noSpawner(err)
 	}
 	k.watchLogs()
+	if !opt.Ending {
+		unmarkEnding(opt.StateDir)
+	}
 	k.openTree()
 	k.inherit(left)
 	return k, nil
@@ -317,6 +320,7 @@ func (k *keeper) terminate() {
 		return
 	}
 	k.terminating = true
+	k.markEnding()
 	k.engine.send(frameTerminate, Terminate{})
 	k.engine.ping() // one that hangs after its answer must not hold up the stop
 	if k.engine.p == nil {

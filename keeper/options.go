@@ -13,6 +13,7 @@ type Options struct {
 	EngineEnv  []string // its environment; nil = the keeper's own
 	StateDir   string   // absolute; created if need be
 	Log        *slog.Logger
+	Ending     bool     // stop what an earlier keeper has left, with its grace, and end
 	NoCgroups  bool     // hold processes together by their sessions, though cgroups may be there
 	Out        *os.File // where consumers' output goes that is logged to stdout; nil = nowhere
 
@@ -21,4 +22,14 @@ type Options struct {
 	Trial  []string        // arguments with which a program tries it, Trial[0] included; nil = it cannot be asked for
 	Carry  json.RawMessage // what the next program wants to find
 	Heir   *Heir           // what TakeOver returned
+}
+
+// complete fills in what was left out.
+func (o *Options) complete() {
+	if o.EnginePath == "" {
+		o.EnginePath = o.EngineArgv[0]
+	}
+	if o.EngineEnv == nil {
+		o.EngineEnv = os.Environ()
+	}
 }

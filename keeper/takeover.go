@@ -227,6 +227,9 @@ func (r *run) retakeCommand(kept proc.Kept) {
 
 // settle tells the first engine what came while nobody was there to hear it.
 func (k *keeper) settle() {
+	if k.opt.Ending {
+		k.terminate()
+	}
 	h := k.opt.Heir
 	if h == nil {
 		return

@@ -2,6 +2,7 @@ package keeper
 
 import (
 	"errors"
+	"time"
 
 	"qsuper/proc"
 )
@@ -11,6 +12,10 @@ const (
 	ByCgroup  = "cgroup"
 	BySession = "session"
 )
+
+// staleTime is for how long another daemon's cgroup must have been left alone until it
+// is taken for one that nobody will come back to.
+const staleTime = time.Hour
 
 // openTree finds out whether runs can have cgroups. Where they cannot, what a
 // process starts is found by its session, by descent and by its mark, see
@@ -28,6 +33,9 @@ func (k *keeper) openTree() {
 		return
 	}
 	k.tree = tree
+	if k.opt.Heir == nil { // the slots of an heir may still have theirs, empty as they are
+		tree.Tidy(staleTime)
+	}
 }
 
 // enclose has a group ready for the next process of the slot. It belongs to the

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -46,15 +47,20 @@ type Lock struct {
 }
 
 // Acquire takes ownership of dir, which it creates (0700) if need be, and writes
-// the pid file. It does not wait; if another daemon has it the error is *Held,
-// and nothing has been touched.
+// the pid file. If another daemon has it the error is *Held, and nothing has been
+// touched. It waits for no daemon that lives, but for up to 2 s for what a dead one
+// was starting when it was killed: a child has the lock until it executes its program.
 func Acquire(dir string) (*Lock, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create state directory: %w", err)
 	}
 	fd, err := lockFile(filepath.Join(dir, lockName))
-	if err == unix.EWOULDBLOCK {
-		return nil, &Held{Dir: dir, PID: owner(dir)}
+	for began := time.Now(); err == unix.EWOULDBLOCK; fd, err = lockFile(filepath.Join(dir, lockName)) {
+		held := &Held{Dir: dir, PID: owner(dir)}
+		if held.PID == 0 || alive(held.PID) || time.Since(began) > heirTime {
+			return nil, held
+		}
+		time.Sleep(heirTime / 400)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("lock state directory %s: %w", dir, err)
@@ -65,6 +71,16 @@ func Acquire(dir string) (*Lock, error) {
 		return nil, fmt.Errorf("write pid file: %w", err)
 	}
 	return l, nil
+}
+
+// heirTime bounds the wait for children of a dead daemon.
+const heirTime = 2 * time.Second
+
+// alive says whether a process has not ended; one that nobody has reaped has.
+func alive(pid int) bool {
+	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	_, rest, _ := strings.Cut(string(b), ") ")
+	return err == nil && !strings.HasPrefix(rest, "Z") && !strings.HasPrefix(rest, "X")
 }
 
 // lockFile opens and locks. If somebody removed the file in between, the lock

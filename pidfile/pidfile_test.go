@@ -152,6 +152,22 @@ func boottime() time.Duration {
 	return time.Duration(ts.Nano())
 }
 
+// A daemon is killed while a child of it has not executed its program yet.
+func TestAChildOfADeadDaemonIsWaitedFor(t *testing.T) {
+	dir := t.TempDir()
+	cmd := exec.Command("sh", "-c", `exec 9>"$1"; flock -n 9 || exit 1; sleep 0.3 & exec 9>&-`, "sh", filepath.Join(dir, lockName))
+	if err := cmd.Run(); err != nil { // without its output: the child has that, too
+		t.Fatal(err)
+	}
+	l, err := Acquire(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Release(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestRunsOutliveTheirWriter(t *testing.T) {
 	dir := t.TempDir()
 	r, left, err := OpenRuns(dir)

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -29,9 +30,10 @@ import (
 // that enable none may have both, so telling, freezing and killing needs no move
 // and works in any group one may write to; only limits need qsuper.keeper.
 const (
-	keeperGroup = "qsuper.keeper"
-	daemonGroup = "qsuper."
-	runGroup    = "run." // keeps names apart from the kernel's own files, as no controller is called so
+	keeperGroup  = "qsuper.keeper"
+	controlGroup = ".control" // where systemd runs ExecStopPost= and the like of a service that has Delegate=
+	daemonGroup  = "qsuper."
+	runGroup     = "run." // keeps names apart from the kernel's own files, as no controller is called so
 )
 
 // Cgroups makes one cgroup (version 2) for each run. It is not safe for
@@ -75,7 +77,8 @@ func OpenCgroups(stateDir string) (*Cgroups, error) {
 		return nil, err
 	}
 	c := &Cgroups{top: self, self: self}
-	if filepath.Base(self) == keeperGroup { // DelegateSubgroup=, or Enable in an earlier life
+	switch filepath.Base(self) {
+	case keeperGroup, controlGroup: // DelegateSubgroup=, or Enable in an earlier life; or a command of the service
 		c.top = filepath.Dir(self)
 	}
 	sum := sha256.Sum256([]byte(filepath.Clean(stateDir)))
@@ -240,6 +243,34 @@ func (c *Cgroups) Left() ([]*Cgroup, error) {
 // Close removes the daemon's group if no run is left in it.
 func (c *Cgroups) Close() {
 	_ = unix.Rmdir(c.base) // EBUSY is as it should be while something runs
+}
+
+// Tidy removes empty groups: those of this daemon's runs, and those of daemons which
+// have shared the top and have touched theirs for no longer than this. One that is
+// removed under a daemon that lives is made again by it.
+func (c *Cgroups) Tidy(untouched time.Duration) {
+	left, _ := c.Left()
+	for _, g := range left {
+		if lives, err := g.Populated(); err == nil && !lives {
+			_ = g.Remove()
+		}
+	}
+	entries, _ := os.ReadDir(c.top) // what cannot be read cannot be tidied
+	for _, e := range entries {
+		other := &Cgroups{top: c.top, base: filepath.Join(c.top, e.Name())}
+		if !e.IsDir() || !strings.HasPrefix(e.Name(), daemonGroup) || e.Name() == keeperGroup || other.base == c.base {
+			continue
+		}
+		info, err := e.Info()
+		if lives, perr := OpenCgroup(other.base).Populated(); err != nil || perr != nil || lives || time.Since(info.ModTime()) < untouched {
+			continue
+		}
+		left, _ := other.Left()
+		for _, g := range left {
+			_ = g.Remove()
+		}
+		other.Close()
+	}
 }
 
 // Controllers are those that groups made from now on have: memory, pids, cpu.

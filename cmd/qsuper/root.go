@@ -55,6 +55,7 @@ func (a *app) commands() []*cobra.Command {
 		newUpgradeCmd(a),
 		newCheckCmd(a),
 		newUnitCmd(a),
+		newCleanupCmd(a),
 		newImportCmd(a),
 		newDemoCmd(a),
 		newVersionCmd(a),

@@ -52,6 +52,11 @@ func runRun(ctx context.Context, o runOptions) error {
 	if err != nil {
 		return err
 	}
+	return runKeeper(ctx, opt)
+}
+
+// runKeeper is the keeper in this process.
+func runKeeper(ctx context.Context, opt keeper.Options) error {
 	debug.SetGCPercent(gcPercent)
 	debug.FreeOSMemory() // the keeper stays small: the file is the engine's business
 	code, err := keeper.Run(ctx, opt)

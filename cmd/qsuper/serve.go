@@ -242,6 +242,9 @@ func (e *engine) stopAll(now bool) <-chan runner.Reply {
 func (e *engine) obey(ctx context.Context) {
 	defer e.stops.Wait()
 	if e.hello.Terminating {
+		if err := e.client.Terminating(); err != nil {
+			e.log.Error("answer the keeper", "error", err)
+		}
 		e.stopAll(false)
 	}
 	for {

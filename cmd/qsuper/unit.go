@@ -46,6 +46,7 @@ type unitOptions struct {
 type unit struct {
 	Files                          uint64 // open files
 	Binary, Config, Socket, User   string
+	StateDir                       string
 	Stop, Grace, Longest           string // Longest is the consumer with that grace
 	Env                            []string
 	EnvFile                        string
@@ -152,7 +153,7 @@ func unitFor(cfg *config.Config, file string, o unitOptions) (unit, error) {
 		bad = errors.Join(bad, err)
 		return quoted
 	}
-	u.Binary, u.Config, u.Socket = word(o.binary), word(file), word(cfg.Daemon.Socket.Path)
+	u.Binary, u.Config, u.Socket, u.StateDir = word(o.binary), word(file), word(cfg.Daemon.Socket.Path), word(cfg.Daemon.StateDir)
 	u.EnvFile = strings.ReplaceAll(filepath.Join(filepath.Dir(file), "qsuper.env"), "%", "%%")
 	grace := time.Duration(0)
 	for _, c := range cfg.Programs() {

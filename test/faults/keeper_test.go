@@ -16,6 +16,7 @@ var keeperFaults = []fault{
 	{name: "F002_KeeperKilledAgainAndAgain", score: 20, run: keeperKilledOften},
 	{name: "F002_ConsumersEndWhileNobodyWatches", score: 20, run: endUnseen},
 	{name: "F002_KeeperKilledDuringStop", score: 20, run: keeperKilledDuringStop},
+	{name: "F002_CleanupAfterKeeperAndEngine", score: 20, run: cleanUp},
 	{name: "F139_KeeperKilledUnderPlainShells", score: 12, run: keeperKilledUnderShells},
 }
 
@@ -187,6 +188,32 @@ func keeperKilledDuringStop(t *testing.T) {
 	if n := len(f.journal.begins(t)); n != 2 {
 		t.Errorf("%d starts, expected 2", n)
 	}
+}
+
+// Nobody wants the daemon back: what it has left is stopped with its grace, its last
+// lines are kept, and a stranger is not touched.
+func cleanUp(t *testing.T) {
+	const n = 6
+	f := startFleet(t, crew("busy", "lines 20 finish 500ms parting 5", fmt.Sprintf("instances: %d", n), "stop: {grace: 60s}"))
+	list := f.begun(n)
+	f.UntilRunning("busy", n)
+	if r := f.Run("cleanup"); r.Code != 75 {
+		t.Errorf("cleanup under a daemon that lives: exit %d\n%s", r.Code, r.Stderr)
+	}
+	f.killKeeper(true)
+	f.Must("cleanup", "--cut-off") // it was not: the next daemon may adopt them
+	f.stillThere(list)
+	f.Must("cleanup")
+	f.noLeftovers()
+	if ended := len(f.journal.of(t, "end")); ended != n {
+		t.Errorf("%d ended by themselves, expected %d", ended, n)
+	}
+	f.linesWhole(false)
+	f.Must("cleanup") // there is nothing any more
+	f.Start()
+	f.begun(2 * n)
+	f.quiesce(0)
+	f.linesWhole(false)
 }
 
 func keeperKilledUnderShells(t *testing.T) {

@@ -193,6 +193,26 @@ func TestALongGraceIsHonoured(t *testing.T) {
 	}
 }
 
+// systemd loses patience with a keeper whose engine does not answer, and kills it in
+// the middle of the stop. What it had been asked to stop ends all the same, after
+// its message and not before.
+func TestAStopThatIsCutOff(t *testing.T) {
+	b, s, pid := up(t, strings.Replace(file, `"0"`, `"4"`, 1), "TimeoutStopSec=2s\nWatchdogSec=0")
+	b.must("kill", "-STOP", strconv.Itoa(s.Daemon.EnginePID))
+	o := b.try("systemctl", "stop", "qsuper")
+	if got := b.property("Result"); got != "timeout" || b.alive(strconv.Itoa(s.Daemon.KeeperPID)) {
+		t.Errorf("the stop was not cut off: Result=%s, exit %d after %s\n%s", got, o.code, o.took, o.text)
+	}
+	if b.alive(pid) || len(b.lines("finished")) != 1 || len(b.lines("begun")) != 1 {
+		t.Errorf("begun %v, finished %v, it lives: %v", b.lines("begun"), b.lines("finished"), b.alive(pid))
+	}
+	if b.alive(strconv.Itoa(s.Daemon.EnginePID)) {
+		t.Error("the engine is left behind")
+	}
+	b.must("systemctl", "start", "qsuper")
+	eventually(t, "it can be started again", func() bool { return len(b.lines("begun")) == 2 })
+}
+
 func TestTheUnitIsSound(t *testing.T) {
 	b := newBox(t, file)
 	b.boot()
