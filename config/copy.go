@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 
 	"qsuper/internal/kind"
+
+	"qsuper/internal/failpoint"
 )
 
 // source is one file as it was read.
@@ -52,6 +54,7 @@ func ReplaceFile(path string, data []byte) error {
 	err = errors.Join(err, f.Close())
 	if err == nil {
 		err = os.Rename(f.Name(), path)
+		failpoint.Hit(failpoint.RenameBeforeSync)
 	}
 	if err != nil {
 		return errors.Join(err, os.Remove(f.Name()))

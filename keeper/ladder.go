@@ -4,6 +4,7 @@ import (
 	"syscall"
 	"time"
 
+	"qsuper/internal/failpoint"
 	"qsuper/proc"
 )
 
@@ -93,6 +94,7 @@ func (r *run) signal() {
 	default:
 		_ = r.p.Signal(sig)
 	}
+	failpoint.Hit(failpoint.TermBeforeTimer)
 	r.record() // not before it: who has not been asked must not be killed
 	r.wakeAt = proc.Boottime() + wakeTime
 	r.slot.k.poll.at(r.wakeAt)

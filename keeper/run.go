@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"qsuper/internal/failpoint"
 	"qsuper/lock/backends/file"
 	"qsuper/proc"
 )
@@ -111,6 +112,7 @@ func (r *run) begun(p *proc.Process, err error) {
 	k.burst.Started()
 	r.p, r.at = p, time.Now()
 	k.pids[p.PID] = struct{}{}
+	failpoint.Hit(failpoint.ForkBeforeRecord)
 	r.record()
 	started := Started{Slot: s.name, Run: r.id, PID: p.PID, At: r.at}
 	if k.starting > 0 { // an engine that is woken for each takes the processor from the next

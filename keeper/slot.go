@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"qsuper/internal/failpoint"
 	"qsuper/lock"
 	"qsuper/lock/backends/file"
 	"qsuper/logs"
@@ -81,6 +82,7 @@ func (s *slot) start(id uint64) error {
 	if err != nil {
 		return err
 	}
+	failpoint.Hit(failpoint.LockBeforeSpawn)
 	if s.fresh {
 		s.fresh = false
 		s.stream.EndOfRun(func() {}) // nobody lives who would end the line in the file

@@ -91,7 +91,7 @@ func runEngine(ctx context.Context, o engineOptions) error {
 	}
 	e := &engine{pipes: pipes, client: client, hello: hello, log: newLogger(os.Stderr, cfg.Daemon.Log), done: make(chan struct{}), pings: make(chan struct{}, 1)}
 	for _, pid := range orphans {
-		e.log.Warn("ended the engine of an earlier daemon, which hung", "pid", pid)
+		e.log.Warn("ended the engine of an earlier daemon", "pid", pid)
 	}
 	d := &daemon{
 		keeperPID: hello.PID, contained: hello.Contained, started: hello.StartedAt, load: func() (*config.Config, error) { return loadChecked(o.config) },

@@ -29,11 +29,11 @@ var imports = map[string][]string{
 	"runner":             {"plan", "config", "keeper", "slot", "schedule", "health", "proc"},
 	"plan":               {"slot", "health", "schedule"},
 	"slot":               {},
-	"config":             {"schedule", "health", "internal/kind"},
+	"config":             {"schedule", "health", "internal/kind", "internal/failpoint"},
 	"schedule":           {},
 	"health":             {"internal/kind"},
 	"health/backends":    {"health", "internal/kind"},
-	"keeper":             {"proc", "logs", "lock", "lock/backends/file", "pidfile"},
+	"keeper":             {"proc", "logs", "lock", "lock/backends/file", "pidfile", "internal/failpoint"},
 	"proc":               {},
 	"logs":               {},
 	"lease":              {"health", "internal/kind"},
@@ -47,6 +47,7 @@ var imports = map[string][]string{
 	"migrate/magento":    {"migrate"},
 	"migrate/systemd":    {"migrate"},
 	"internal/kind":      {},
+	"internal/failpoint": {},
 	"internal/arch":      {},
 }
 

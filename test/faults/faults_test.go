@@ -57,7 +57,7 @@ func (c fault) chosen() bool {
 
 func TestFaults(t *testing.T) {
 	for _, c := range slices.Concat(engineFaults, engineMoreFaults, stopFaults, exitFaults, outputFaults, brokerFaults, deafFaults, fileFaults, idFaults,
-		keeperFaults, scarceFaults, followFaults, rationFaults) {
+		keeperFaults, scarceFaults, followFaults, rationFaults, betweenFaults) {
 		if !c.chosen() {
 			continue
 		}

@@ -129,8 +129,9 @@ func (d *Daemon) StartWith(words ...string) {
 	})
 }
 
-// Launch starts `qsuper run` and waits for nothing.
-func (d *Daemon) Launch() { d.launch(nil) }
+// Launch starts `qsuper run`, through another program if there are words, and waits
+// for nothing.
+func (d *Daemon) Launch(words ...string) { d.launch(words) }
 
 func (d *Daemon) launch(words []string) {
 	d.T.Helper()
