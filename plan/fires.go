@@ -52,6 +52,9 @@ type Fired struct {
 // about to. shut is why none may start now; its Code is "" when they may.
 func (j Job) Fires(upto, now time.Time, open int, shut slot.Reason) (list []Fired) {
 	missed, last, present := j.due(upto, now)
+	if n := len(present); n > 1 && j.Overlap != OverlapQueue && j.Overlap != OverlapAllow {
+		missed, last, present = missed+n-1, present[n-2], present[n-1:] // one of them can run: the latest
+	}
 	if missed > 0 {
 		f := Fired{At: last.At, Count: missed, Why: slot.Reason{Code: slot.Missed, Text: missedText(missed)}}
 		switch {

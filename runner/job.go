@@ -259,6 +259,12 @@ func (j *job) close(f *fire, e slot.ExitRecord) {
 	j.free(f)
 }
 
+// lost is the end of a fire that was started, as far as anybody can know.
+func (j *job) lost(f *fire, why string) {
+	j.tell(slot.Reason{Code: slot.Exit, Text: fireText(f.At) + ": " + why})
+	j.close(f, slot.ExitRecord{Run: f.Run, Code: -1, Class: slot.ClassUnknown, At: j.w.wall, Note: why})
+}
+
 // open settles what an earlier engine has left, after the keeper has told what
 // runs: a fire whose run it does not know has never been started.
 func (j *job) open(wall time.Time) {
@@ -267,7 +273,7 @@ func (j *job) open(wall time.Time) {
 		switch {
 		case f.unit != nil:
 		case f.Run != 0 && f.Boot != j.w.ledger.boot:
-			j.close(f, slot.ExitRecord{Run: f.Run, Code: -1, Class: slot.ClassUnknown, At: wall, Note: "the host went down while it ran"})
+			j.lost(f, "the host went down while it ran")
 		case !j.rule.RunOnce && f.Run == 0 && f.Again.IsZero() && !f.Manual && wall.Sub(f.At) > plan.OnTime+j.rule.Jitter:
 			j.skip(skip{At: f.At, Count: 1, Code: slot.Missed, Text: "nobody was there to start it"})
 		default:
@@ -295,7 +301,7 @@ func (j *job) adopt(u *unit, m keeper.SlotInfo) {
 		}
 		if m.PID == 0 && m.Exit == nil {
 			if strings.HasPrefix(m.Tag, onceMark) {
-				j.close(f, slot.ExitRecord{Run: f.Run, Code: -1, Class: slot.ClassUnknown, At: j.w.wall, Note: "nobody was there to see how it ended"})
+				j.lost(f, "nobody was there to see how it ended")
 			}
 			return
 		}

@@ -57,7 +57,7 @@ func (c fault) chosen() bool {
 
 func TestFaults(t *testing.T) {
 	for _, c := range slices.Concat(engineFaults, engineMoreFaults, stopFaults, exitFaults, outputFaults, brokerFaults, deafFaults, fileFaults, idFaults,
-		keeperFaults, scarceFaults, followFaults, rationFaults, betweenFaults) {
+		keeperFaults, scarceFaults, followFaults, rationFaults, betweenFaults, cronFaults) {
 		if !c.chosen() {
 			continue
 		}
