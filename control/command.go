@@ -18,9 +18,10 @@ const (
 	VerbPause       = "pause"
 	VerbResume      = "resume"
 	VerbScale       = "scale"
+	VerbPass        = "pass" // of `run --once`: look at every gate once more
 )
 
-var verbs = []string{VerbStart, VerbStop, VerbRestart, VerbStopWorkers, VerbPause, VerbResume, VerbScale}
+var verbs = []string{VerbStart, VerbStop, VerbRestart, VerbStopWorkers, VerbPause, VerbResume, VerbScale, VerbPass}
 
 // A request names at most maxNames consumers of at most maxName bytes each:
 // far above any fleet, far below what would hurt the daemon.

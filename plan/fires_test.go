@@ -61,8 +61,8 @@ func TestFires(t *testing.T) {
 func TestYearsOfMissedFires(t *testing.T) {
 	now := time.Date(2026, 3, 1, 10, 0, 30, 0, time.UTC)
 	for text, last := range map[string]string{
-		"* * * * * *": "2026-03-01 09:59:29", "*/5 * * * *": "2026-03-01 09:55:00", "0 4 * * *": "2026-03-01 04:00:00", "0 0 29 2 *": "2024-02-29 00:00:00",
-		"@every 1s": "2026-03-01 09:59:29",
+		"* * * * * *": "2026-03-01 10:00:29", "*/5 * * * *": "2026-03-01 09:55:00", "0 4 * * *": "2026-03-01 04:00:00", "0 0 29 2 *": "2024-02-29 00:00:00",
+		"@every 1s": "2026-03-01 10:00:29",
 	} {
 		table, err := schedule.ParseTimetable(text, time.UTC)
 		if err != nil {

@@ -308,7 +308,7 @@ func (c *consumer) decide(now time.Time) {
 	}
 	for i, u := range c.units {
 		d := c.result.Decisions[i]
-		if c.r.pass && u.state.Run > 0 && !u.state.Phase.Alive() && u.state.Reason.Code != slot.StartRate {
+		if c.r.pass && u.state.Run > u.passed && !u.state.Phase.Alive() && u.state.Reason.Code != slot.StartRate {
 			d = plan.Decision{Want: slot.Hold, Reason: slot.Reason{Code: slot.Ended, Text: "--once: not started again"}}
 		}
 		if c.removed {
@@ -354,23 +354,6 @@ func (c *consumer) step(u *unit, now time.Time, ev slot.Event) {
 		c.r.permits.give(&u.ticket)
 	}
 	c.withdraw(u)
-}
-
-// passed says whether the one pass of --once is over: everything has been
-// looked at, and nothing runs or is about to. From then on nothing starts.
-func (c *consumer) passed() bool {
-	for _, conn := range c.observed.Conns {
-		if conn.State == plan.ConnUnknown {
-			return false
-		}
-	}
-	for _, u := range c.units {
-		if u.state.Phase.Alive() || !u.rests() || u.fire != nil {
-			return false
-		}
-	}
-	c.shutdown, c.replan = true, true
-	return true
 }
 
 // notify wakes those who wait for something that is true now.

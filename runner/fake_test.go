@@ -307,6 +307,7 @@ type fleet struct {
 	cfg    *config.Config
 	r      *Runner
 	clock  wallClock
+	once   bool
 	usage  func([]int) map[int]procUsage // nil: that of the host
 	cancel context.CancelFunc
 	done   chan struct{}
@@ -331,7 +332,7 @@ func (f *fleet) config(consumers ...*config.Consumer) *config.Config {
 // boot starts an engine; crash ends it without a word.
 func (f *fleet) boot() {
 	f.t.Helper()
-	r, err := New(Options{Config: f.cfg, Keeper: f.k, Started: keeperStart, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), clock: f.clock})
+	r, err := New(Options{Config: f.cfg, Keeper: f.k, Started: keeperStart, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), clock: f.clock, Once: f.once})
 	if err != nil {
 		f.t.Fatal(err)
 	}

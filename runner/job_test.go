@@ -486,6 +486,54 @@ func TestRunByHand(t *testing.T) {
 	})
 }
 
+// TestPasses is `run --once`, called every minute.
+func TestPasses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newRota(t)
+		o.end()
+		lives := map[string]time.Duration{"long": time.Hour, "short": 5 * time.Second, "a": time.Second}
+		o.cfg = o.config(conf("long", 1), conf("short", 1))
+		o.cfg.Jobs = []*config.Job{jobConf(t, "a", "* * * * *")}
+		o.k.behave = func(key string, _ uint64) (time.Duration, int) { return lives[strings.TrimSuffix(key, "/0")], 0 }
+		o.once = true
+		o.boot()
+		defer func() { o.end() }()
+		o.until("00:00:50")
+		o.want("long ", "short ")
+		for i := 1; i < 4; i++ {
+			o.until(fmt.Sprintf("00:%02d:01", i))
+			o.want(fmt.Sprintf("a 00:%02d:00", i))
+			if err := o.r.Pass(); err != nil {
+				t.Fatal(err)
+			}
+			o.until(fmt.Sprintf("00:%02d:50", i))
+			o.want("short ")
+		}
+		if live := o.k.pids(); len(live) != 1 || live["long/0"] == 0 {
+			t.Errorf("%v run", live)
+		}
+		o.until("00:59:59")
+		o.ran = nil
+		o.until("01:00:03") // the long one has ended: nothing runs any more
+		select {
+		case <-o.r.Finished():
+		default:
+			t.Error("it stays though nothing runs")
+		}
+		if err := o.r.Pass(); err == nil {
+			t.Error("a pass begins after the end")
+		}
+		o.want("a 01:00:00")
+		o.crash()
+		o.k.perish()
+		o.until("01:30:00")
+		o.boot()
+		o.until("01:30:01")
+		slices.Sort(o.ran)
+		o.want("a 01:30:00", "long ", "short ")
+	})
+}
+
 func TestManyJobsArePaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var jobs []*config.Job

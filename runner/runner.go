@@ -62,6 +62,8 @@ type Runner struct {
 	usage    func(pids []int) map[int]procUsage
 	onReload func()
 	pass     bool          // --once
+	again    bool          // guarded by mu: another pass was asked for
+	over     bool          // guarded by mu: the last pass has ended
 	finished chan struct{} // closed when the one pass is over and nothing runs
 
 	launch  atomic.Pointer[launcher]
@@ -164,20 +166,6 @@ func (r *Runner) Run(ctx context.Context) error {
 
 // Finished is closed when the one pass of Options.Once is over and nothing runs.
 func (r *Runner) Finished() <-chan struct{} { return r.finished }
-
-// onePass waits until every gate has been looked at and everything that was
-// started has ended.
-func (r *Runner) onePass(ctx context.Context) {
-	all := r.ordered()
-	targets, done := make([]target, len(all)), make([]chan struct{}, len(all))
-	for i, c := range all {
-		targets[i], done[i] = target{c: c}, make(chan struct{})
-		c.box.put(watcher{(*consumer).passed, done[i]})
-	}
-	if waitAll(ctx, targets, done) {
-		close(r.finished)
-	}
-}
 
 // Handle takes what the keeper reports. It never waits.
 func (r *Runner) Handle(m any) {

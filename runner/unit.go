@@ -28,6 +28,7 @@ type unit struct {
 	plan    *blueprint        // that spec rests on
 	usage   usage
 	output  Output
+	passed  uint64      // with --once: the last run of the passes before this one
 	fire    *fire       // of a job: what it runs for; nil: nothing
 	leave   slot.Reason // of a job: why it is to end; Code "": it is not
 }

@@ -261,6 +261,9 @@ func (d *daemon) Do(ctx context.Context, c control.Command) (control.CommandRepl
 		ctx, cancel = context.WithTimeout(ctx, limit)
 		defer cancel()
 	}
+	if c.Verb == control.VerbPass {
+		return control.CommandReply{Outcomes: []control.Outcome{}}, apiError(d.runner.Pass())
+	}
 	reply, err := d.runner.Do(ctx, runner.Command{
 		Verb: c.Verb, Names: c.Names, By: c.By, Now: c.Now, Wait: c.Wait, Count: c.Count,
 		Batch: c.Batch,
@@ -343,6 +346,8 @@ func apiError(err error) error {
 		return &control.NotFound{Name: missing.Name, Suggestion: kind.Nearest(missing.Name, missing.Known)}
 	case errors.As(err, &wrong):
 		return &control.Invalid{Problem: wrong.Problem, Advice: wrong.Advice}
+	case errors.Is(err, runner.ErrNoPass):
+		return &control.Conflict{Problem: err.Error()}
 	case errors.Is(err, runner.ErrStopping):
 		return &control.Conflict{Problem: err.Error(), Advice: "wait until it has ended, then `qsuper start`"}
 	}

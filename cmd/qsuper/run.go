@@ -5,15 +5,19 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"qsuper/config"
+	"qsuper/control"
 	"qsuper/keeper"
 	"qsuper/pidfile"
+	"qsuper/runner"
 )
 
 func newRunCmd(a *app) *cobra.Command {
@@ -22,10 +26,13 @@ func newRunCmd(a *app) *cobra.Command {
 		Use:   "run",
 		Short: "Run the daemon in the foreground (systemd, containers)",
 		Long: "Run the daemon in the foreground. TERM or Ctrl-C stops every consumer gracefully, a second\n" +
-			"one without grace; HUP reloads the file; USR1 reopens log files." + exitHelp(exitDone, exitFailed, exitHeld, exitConfig),
+			"one without grace; HUP reloads the file; USR1 reopens log files.\n\n" +
+			"With --once, a crontab line takes the place of the daemon: it looks at every gate, runs the jobs\n" +
+			"that have come due since the last call, and stays while something runs. A call that finds an\n" +
+			"earlier one still there has that look again, and ends at once." + exitHelp(exitDone, exitFailed, exitHeld, exitConfig),
 		Args: args(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			o.config = a.config
+			o.config, o.socket = a.config, a.findSocket
 			return runRun(cmd.Context(), o)
 		},
 	}
@@ -44,6 +51,7 @@ const cgroupsVariable = "QSUPER_CGROUPS"
 type runOptions struct {
 	config string
 	once   bool
+	socket func() (string, error)
 }
 
 // runRun checks the file, takes the state directory and becomes the keeper.
@@ -60,6 +68,9 @@ func runKeeper(ctx context.Context, opt keeper.Options) error {
 	debug.SetGCPercent(gcPercent)
 	debug.FreeOSMemory() // the keeper stays small: the file is the engine's business
 	code, err := keeper.Run(ctx, opt)
+	if _, ok := errors.AsType[*pidfile.Held](err); ok && o.once {
+		code, err = another(ctx, opt, o)
+	}
 	if held, ok := errors.AsType[*pidfile.Held](err); ok {
 		return &exitError{code: exitHeld, err: held, hint: "\"qsuper status\" shows what it runs"}
 	}
@@ -70,6 +81,43 @@ func runKeeper(ctx context.Context, opt keeper.Options) error {
 		return exit(code)
 	}
 	return nil
+}
+
+// passTime is how long a call of run --once tries to reach the one before it, which
+// may be about to begin or to end.
+const passTime = 30 * time.Second
+
+// another has the daemon of an earlier `run --once` make another pass, or becomes
+// the daemon when that ends meanwhile. The error is *pidfile.Held when a daemon
+// is there that does not do that.
+func another(ctx context.Context, opt keeper.Options, o runOptions) (int, error) {
+	socket, err := o.socket()
+	if err != nil {
+		return 0, err
+	}
+	for begun := time.Now(); ; {
+		asking, cancel := context.WithTimeout(ctx, passTime)
+		_, err := control.New(socket).Do(asking, control.Command{Verb: control.VerbPass})
+		cancel()
+		if err == nil {
+			return 0, nil
+		}
+		code, runErr := keeper.Run(ctx, opt)
+		if _, held := errors.AsType[*pidfile.Held](runErr); !held || time.Since(begun) > passTime || refusesPass(err) {
+			return code, runErr
+		}
+		select {
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// refusesPass says whether the daemon is no `run --once`, or older than that word.
+func refusesPass(err error) bool {
+	r, ok := errors.AsType[*control.Rejected](err)
+	return ok && (r.Message == runner.ErrNoPass.Error() || r.Status == http.StatusBadRequest)
 }
 
 // newKeeper says what the keeper is to be. One that takes over from another binary
@@ -87,7 +135,7 @@ func newKeeper(heir *keeper.Heir, o runOptions) (keeper.Options, error) {
 		c.Config, c.Log, opt.StateDir = cfg.Path, cfg.Daemon.Log, cfg.Daemon.StateDir
 		opt.Binary = ownBinary(os.Args[0])
 	}
-	opt.Log = newLogger(os.Stderr, c.Log)
+	opt.Log = newLogger(os.Stderr, quieter(c.Log, c.Once))
 	opt.NoCgroups = os.Getenv(cgroupsVariable) == "off"
 	opt.EngineArgv = []string{"qsuper", "engine", "--config", c.Config, "--state-dir", opt.StateDir}
 	if c.Once {
@@ -96,6 +144,14 @@ func newKeeper(heir *keeper.Heir, o runOptions) (keeper.Options, error) {
 	var err error
 	opt.Carry, err = json.Marshal(c)
 	return opt, err
+}
+
+// quieter is the log of run --once: what cron finds on stderr it mails, every minute.
+func quieter(log config.DaemonLog, once bool) config.DaemonLog {
+	if once && log.Level == "info" {
+		log.Level = "warn"
+	}
+	return log
 }
 
 // loadDaemon finds and checks the file. The path is absolute from then on.

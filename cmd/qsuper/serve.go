@@ -89,7 +89,7 @@ func runEngine(ctx context.Context, o engineOptions) error {
 	if err != nil {
 		return err
 	}
-	e := &engine{pipes: pipes, client: client, hello: hello, log: newLogger(os.Stderr, cfg.Daemon.Log), done: make(chan struct{}), pings: make(chan struct{}, 1)}
+	e := &engine{pipes: pipes, client: client, hello: hello, log: newLogger(os.Stderr, quieter(cfg.Daemon.Log, o.once)), done: make(chan struct{}), pings: make(chan struct{}, 1)}
 	for _, pid := range orphans {
 		e.log.Warn("ended the engine of an earlier daemon", "pid", pid)
 	}
