@@ -499,6 +499,7 @@ func TestPasses(t *testing.T) {
 		o.boot()
 		defer func() { o.end() }()
 		o.until("00:00:50")
+		slices.Sort(o.ran) // consumers have loops of their own
 		o.want("long ", "short ")
 		for i := 1; i < 4; i++ {
 			o.until(fmt.Sprintf("00:%02d:01", i))
