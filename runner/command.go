@@ -284,7 +284,8 @@ func (c *consumer) retry(units []*unit, now time.Time) {
 // condition says when a command has become true for one consumer.
 func condition(cmd Command, t target, before []run) func(*consumer) bool {
 	over := func(c *consumer) bool {
-		return !slices.ContainsFunc(before, func(b run) bool { return c.lives(b) })
+		return cmd.Verb == "pause" && c.job != nil || // what a paused job runs goes on
+			!slices.ContainsFunc(before, func(b run) bool { return c.lives(b) })
 	}
 	switch cmd.Verb {
 	case "stop", "pause", "stop-workers":

@@ -1,8 +1,10 @@
 package runner
 
 import (
+	"context"
 	"fmt"
 	"hash/fnv"
+	"log/slog"
 	"os"
 	"strings"
 	"time"
@@ -21,8 +23,9 @@ type job struct {
 	w      *crew
 	conf   *config.Job
 	rule   plan.Job
-	rec    *record // the ledger's
-	opened bool    // what an earlier engine has left is settled
+	rec    *record   // the ledger's
+	told   slot.Code // why fires in a row were skipped, which is logged once
+	opened bool      // what an earlier engine has left is settled
 	due    time.Time
 	next   schedule.Fire
 }
@@ -151,6 +154,7 @@ func (j *job) fired(f plan.Fired) {
 // begin opens a fire. With overlap: replace those before it are to end.
 func (j *job) begin(f *fire) {
 	j.w.ledger.note(entry{Op: "due", Job: j.c.name, Fire: f})
+	j.told = ""
 	j.c.replan = true
 	if j.conf.Overlap != config.OverlapReplace {
 		return
@@ -172,12 +176,17 @@ func (j *job) skip(s skip) {
 	j.w.ledger.note(entry{Op: "skip", Job: j.c.name, Skip: &s})
 	why := slot.Reason{Code: s.Code, Text: s.Text}
 	j.tell(slot.Reason{Code: s.Code, Text: fireText(s.At) + " skipped: " + why.String()})
+	j.told = s.Code
 }
 
 // tell puts something that is no transition of a slot into journal and log.
 func (j *job) tell(why slot.Reason) {
 	j.c.r.journal.add(Event{At: time.Now(), Consumer: j.c.name, Slot: -1, Reason: why})
-	j.c.r.log.Info("job", "job", j.c.name, "code", string(why.Code), "reason", why.Text)
+	level := slog.LevelInfo
+	if why.Code == j.told { // one that lasts longer than its interval would fill the log
+		level = slog.LevelDebug
+	}
+	j.c.r.log.Log(context.Background(), level, "job", "job", j.c.name, "code", string(why.Code), "reason", why.Text)
 }
 
 func fireText(at time.Time) string { return "fire of " + at.Format("2006-01-02 15:04:05 MST") }
