@@ -60,7 +60,11 @@ func runRun(ctx context.Context, o runOptions) error {
 	if err != nil {
 		return err
 	}
-	return runKeeper(ctx, opt)
+	err = runKeeper(ctx, opt)
+	if _, held := errors.AsType[*pidfile.Held](err); held && o.once {
+		return another(ctx, opt, o)
+	}
+	return err
 }
 
 // runKeeper is the keeper in this process.
@@ -68,9 +72,6 @@ func runKeeper(ctx context.Context, opt keeper.Options) error {
 	debug.SetGCPercent(gcPercent)
 	debug.FreeOSMemory() // the keeper stays small: the file is the engine's business
 	code, err := keeper.Run(ctx, opt)
-	if _, ok := errors.AsType[*pidfile.Held](err); ok && o.once {
-		code, err = another(ctx, opt, o)
-	}
 	if held, ok := errors.AsType[*pidfile.Held](err); ok {
 		return &exitError{code: exitHeld, err: held, hint: "\"qsuper status\" shows what it runs"}
 	}
@@ -90,25 +91,25 @@ const passTime = 30 * time.Second
 // another has the daemon of an earlier `run --once` make another pass, or becomes
 // the daemon when that ends meanwhile. The error is *pidfile.Held when a daemon
 // is there that does not do that.
-func another(ctx context.Context, opt keeper.Options, o runOptions) (int, error) {
+func another(ctx context.Context, opt keeper.Options, o runOptions) error {
 	socket, err := o.socket()
 	if err != nil {
-		return 0, err
+		return err
 	}
 	for begun := time.Now(); ; {
 		asking, cancel := context.WithTimeout(ctx, passTime)
 		_, err := control.New(socket).Do(asking, control.Command{Verb: control.VerbPass})
 		cancel()
 		if err == nil {
-			return 0, nil
+			return nil
 		}
-		code, runErr := keeper.Run(ctx, opt)
+		runErr := runKeeper(ctx, opt)
 		if _, held := errors.AsType[*pidfile.Held](runErr); !held || time.Since(begun) > passTime || refusesPass(err) {
-			return code, runErr
+			return runErr
 		}
 		select {
 		case <-ctx.Done():
-			return 0, ctx.Err()
+			return ctx.Err()
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
