@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"qsuper/health"
+	"qsuper/lease"
 	"qsuper/schedule"
 )
 
@@ -20,6 +21,7 @@ type Config struct {
 	Files       []string // the main file and every included one
 	Daemon      Daemon
 	Connections []*Connection // in the order of the file
+	Locks       []*Lock       // in the order of the file
 	Consumers   []*Consumer   // in the order of the file
 	Jobs        []*Job        // in the order of the file; no job has the name of a consumer
 	Alerts      []*Alert      // in the order of the file
@@ -78,6 +80,17 @@ type Connection struct {
 	At      Position
 }
 
+// Lock is a store in which several hosts hold slots.
+type Lock struct {
+	Name       string
+	Type       string
+	Timing     lease.Timing
+	HoldOff    *time.Duration // nil: what the type needs
+	Connection *Connection    // nil: the type has none
+	Spec       lease.Spec     // opened later; checking a file never dials
+	At         Position
+}
+
 // Consumer is one program with its slots.
 type Consumer struct {
 	Name   string
@@ -113,6 +126,9 @@ type Consumer struct {
 	Limits  Limits   `yaml:"limits"`
 	Logs    Logs     `yaml:"logs"`
 
+	Lock      string `yaml:"lock"`      // LockFile, or the name of one of Locks
+	Exclusive bool   `yaml:"exclusive"` // of a shared lock: never two, even at the price of a kill when it is lost
+
 	Autostart bool `yaml:"autostart"`
 	At        Position
 
@@ -122,8 +138,6 @@ type Consumer struct {
 
 	section string // of the file: consumers or jobs
 
-	_ struct{} `yaml:"lock" unless:"file"`
-	_ struct{} `yaml:"exclusive" unless:"false"`
 	_ struct{} `yaml:"restart_on"`
 }
 
@@ -210,6 +224,7 @@ type Stop struct {
 	Grace   time.Duration  `yaml:"grace"`
 	Scope   string         `yaml:"scope" format:"scope"`       // process | group | tree; group with `shell`
 	Command []string       `yaml:"command"`                    // run once per instance before the signal; nil = none
+	Fence   *time.Duration `yaml:"fence_grace"`                // grace when an exclusive shared lock is lost; nil: Grace
 	WaitFor string         `yaml:"wait_for" format:"wait_for"` // "" | idle: no signal; it is ended at a moment when its queue has nothing in flight
 }
 

@@ -91,6 +91,7 @@ func (l *loader) consumer(key, n *kind.Node, path string) *Consumer {
 	c.program()
 	c.requires()
 	c.policy()
+	c.shared()
 	c.process()
 	c.placeholders()
 	return c.Consumer

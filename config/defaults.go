@@ -31,6 +31,7 @@ func newConsumer(name string) *Consumer {
 		},
 		Stop:      Stop{Signal: syscall.SIGTERM, Grace: 30 * time.Second, Scope: "process"},
 		Logs:      Logs{To: "file", MaxSize: 50 << 20, Keep: 10, Prefix: "none"},
+		Lock:      LockFile,
 		Autostart: true,
 		Places:    map[string]Position{},
 	}

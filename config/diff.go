@@ -11,6 +11,7 @@ import (
 	"strconv"
 
 	"qsuper/health"
+	"qsuper/lease"
 )
 
 // Change is the difference between two configurations. Names are in the order
@@ -43,6 +44,7 @@ func Diff(old, new *Config) Change {
 	c.jobs(old.Jobs, new.Jobs)
 	c.connections(old.Connections, new.Connections)
 	c.daemon(&old.Daemon, &new.Daemon)
+	c.locks(old.Locks, new.Locks)
 	if !slices.EqualFunc(old.Alerts, new.Alerts, sameAlert) {
 		c.Daemon = append(c.Daemon, "alerts")
 	}
@@ -55,6 +57,23 @@ func sameAlert(a, b *Alert) bool {
 	x.At, y.At = Position{}, Position{}
 	return reflect.DeepEqual(x, y)
 }
+
+// locks says which stores the daemon goes on with as they were: leases are held
+// there. One that is new is used at once.
+func (c *Change) locks(before, after []*Lock) {
+	new := byName(after, lockName)
+	for _, o := range before {
+		n := new[o.Name]
+		switch {
+		case n == nil: // nobody uses it any more
+		case o.Type != n.Type || !lease.Same(o.Spec, n.Spec) || (o.Connection != nil) != (n.Connection != nil) ||
+			o.Connection != nil && !health.Same(o.Connection.Spec, n.Connection.Spec):
+			c.Restart = append(c.Restart, "locks."+o.Name)
+		}
+	}
+}
+
+func lockName(l *Lock) string { return l.Name }
 
 func (c *Change) consumers(before map[string]*Consumer, after []*Consumer) {
 	for _, n := range after {
@@ -175,6 +194,9 @@ func (c *Consumer) Fingerprint() string {
 	digest(h, optional(c.Umask), optional(c.Limits.NoFile), optional(c.Limits.Nice))
 	if c.Limits.NoNewPrivs { // only then: what earlier releases started is the same otherwise
 		digest(h, "no_new_privs")
+	}
+	if c.Shared() {
+		digest(h, "lock", c.Lock, strconv.FormatBool(c.Exclusive))
 	}
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }

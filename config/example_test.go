@@ -33,7 +33,7 @@ func TestExampleFile(t *testing.T) {
 	for _, e := range root.Get("consumers").Value.Entries {
 		consumers = append(consumers, e.Value)
 	}
-	keys := slices.Concat(kind.Keys(Consumer{}), kind.Keys(consumerKeys{}), []string{"lock", "exclusive"})
+	keys := slices.Concat(kind.Keys(Consumer{}), kind.Keys(consumerKeys{}))
 	for _, name := range []string{"type", "php", "console", "receivers", "args"} {
 		keys = append(keys, "preset."+name)
 	}

@@ -6,6 +6,7 @@ import (
 
 	"qsuper/health"
 	"qsuper/internal/kind"
+	"qsuper/lease"
 )
 
 // The connection types of the reference as far as the file is concerned. The
@@ -27,6 +28,29 @@ func init() {
 	health.Register(health.Kind{Type: "http", QueueKeys: []string{"name", "path", "value"}}, httpKind{Expect: 200, Timeout: kind.Duration(5e9)}, open[httpKind])
 	health.Register(health.Kind{Type: "tcp"}, tcpKind{}, open[tcpKind])
 	health.Register(health.Kind{Type: "exec", QueueKeys: []string{"name"}}, execKind{}, open[execKind])
+}
+
+func init() {
+	lease.Register(lease.Kind{Type: "mysql", Forgets: true}, databaseLock{Table: "qsuper_leases"}, openLock[databaseLock])
+	lease.Register(lease.Kind{Type: "redis", Forgets: true}, redisLock{}, openLock[redisLock])
+	lease.Register(lease.Kind{Type: "etcd"}, etcdLock{}, openLock[etcdLock])
+}
+
+func openLock[C any](C, lease.Place) (lease.Store, error) {
+	return nil, errors.New("not for opening")
+}
+
+type databaseLock struct {
+	Connection string `yaml:"connection,required"`
+	Table      string `yaml:"table"`
+}
+
+type redisLock struct {
+	Connection string `yaml:"connection,required"`
+}
+
+type etcdLock struct {
+	Endpoints []string `yaml:"endpoints,required"`
 }
 
 func open[C any](C) (health.Conn, error) { return nil, errors.New("not for opening") }

@@ -126,7 +126,7 @@ type mainKeys struct {
 	Defaults    section  `yaml:"defaults"`
 	Consumers   section  `yaml:"consumers"`
 	Jobs        section  `yaml:"jobs"`
-	_           struct{} `yaml:"locks"`
+	Locks       section  `yaml:"locks"`
 	Alerts      list     `yaml:"alerts"`
 }
 
@@ -139,7 +139,7 @@ type includedKeys struct {
 	Daemon      mainOnly `yaml:"daemon"`
 	Include     mainOnly `yaml:"include"`
 	Defaults    mainOnly `yaml:"defaults"`
-	_           struct{} `yaml:"locks"`
+	Locks       section  `yaml:"locks"`
 	Alerts      mainOnly `yaml:"alerts"`
 }
 
@@ -154,7 +154,7 @@ func (l *loader) main(path string) {
 	l.daemon(&keys.Daemon, root)
 	l.cfg.Daemon = keys.Daemon
 
-	parts := []includedKeys{{Connections: keys.Connections, Consumers: keys.Consumers, Jobs: keys.Jobs}}
+	parts := []includedKeys{{Connections: keys.Connections, Locks: keys.Locks, Consumers: keys.Consumers, Jobs: keys.Jobs}}
 	for _, file := range l.includes(path, root.Get("include")) {
 		node := l.read(file.path, file.at, file.key)
 		if node == nil {
@@ -171,6 +171,10 @@ func (l *loader) main(path string) {
 	for _, p := range parts {
 		l.used(p.Connections.node)
 		l.addConnections(p.Connections.node)
+	}
+	for _, p := range parts {
+		l.used(p.Locks.node)
+		l.addLocks(p.Locks.node)
 	}
 	slices.Sort(l.cfg.EnvUsed)
 	l.cfg.EnvUsed = slices.Compact(l.cfg.EnvUsed)

@@ -116,6 +116,10 @@ func (s *slot) adopt(was pidfile.Run, p *proc.Process) *run {
 	r.p, r.at, r.adopted = p, time.Now().Add(was.Started-now), true
 	r.serial, r.uid = was.Serial, was.UID
 	s.run = r
+	if l := was.Lease; l != nil {
+		s.lease = &Lease{Token: l.Token, Until: l.Until, Fence: l.Fence}
+		s.k.poll.at(r.fenceAt())
+	}
 	s.k.live++
 	s.k.pids[p.PID] = struct{}{}
 	s.holdOpen()

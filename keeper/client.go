@@ -253,7 +253,7 @@ func (c *Client) Start(r StartRequest) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := start{Slot: r.Slot, Run: r.Run, Memo: r.Memo, Again: r.Again}
+	s := start{Slot: r.Slot, Run: r.Run, Memo: r.Memo, Again: r.Again, Lease: r.Lease}
 	sent, known := c.specs[r.Slot]
 	if !known || !sent.spec.Equal(&r.Spec) {
 		sent = sentSpec{c.lastID + 1, r.Spec}
@@ -284,6 +284,9 @@ func checkMemo(slot string, memo []byte) error {
 
 // Again gives or withdraws the standing order of a run.
 func (c *Client) Again(r AgainRequest) error { return c.send(frameAgain, r) }
+
+// Extend says until when leases are sure now.
+func (c *Client) Extend(r ExtendRequest) error { return c.send(frameExtend, r) }
 
 // Adopt says what a process of an earlier keeper is.
 func (c *Client) Adopt(r AdoptRequest) error {

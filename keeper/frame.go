@@ -28,6 +28,7 @@ const (
 	frameAdopt       frameType = 11
 	frameFreeze      frameType = 12
 	framePong        frameType = 13
+	frameExtend      frameType = 14
 	frameUpgrade     frameType = 20
 
 	frameSlot        frameType = 65
@@ -58,6 +59,7 @@ type start struct {
 	Spec   *Spec  `json:"spec,omitempty"` // nil: what SpecID said last time for this slot
 	Memo   []byte `json:"memo,omitempty"`
 	Again  *Again `json:"again,omitempty"`
+	Lease  *Lease `json:"lease,omitempty"`
 
 	// SameEnv leaves out Spec.Env: it is that of the specification before this
 	// one. Slots of one consumer share it, and it is most of what a start says.

@@ -58,6 +58,7 @@ type heldSlot struct {
 	Hold   bool       `json:"hold,omitempty"`  // see slot.hold
 	Group  bool       `json:"group,omitempty"` // has a cgroup
 	Spent  bool       `json:"spent,omitempty"` // see slot.spent
+	Lease  *Lease     `json:"lease,omitempty"`
 	Run    *heldRun   `json:"run,omitempty"`
 }
 
@@ -86,6 +87,7 @@ type heldRun struct {
 	UID       *int          `json:"uid,omitempty"` // nil: what the specification says
 	Told      []int         `json:"told,omitempty"`
 	Idle      bool          `json:"idle,omitempty"`
+	Fenced    bool          `json:"fenced,omitempty"`
 	Frozen    bool          `json:"frozen,omitempty"` // goes on: who wanted it to stand still is gone
 }
 

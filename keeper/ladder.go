@@ -148,6 +148,7 @@ func (r *run) expire(now time.Duration) {
 	if r.lookAt <= now {
 		r.look(now)
 	}
+	r.fence(now)
 	if r.frost.next() <= now {
 		r.frosty(now)
 	}
@@ -160,12 +161,12 @@ func (r *run) expire(now time.Duration) {
 	if r.deadline <= now {
 		r.kill()
 	}
-	r.slot.k.poll.at(min(r.signalAt, r.wakeAt, r.deadline, r.drainBy, r.lookAt, r.frost.next()))
+	r.slot.k.poll.at(min(r.signalAt, r.wakeAt, r.deadline, r.drainBy, r.lookAt, r.frost.next(), r.fenceAt()))
 }
 
 func (r *run) tell() {
 	r.slot.k.engine.tell(frameStopping, Stopping{
 		Slot: r.slot.name, Run: r.id, Step: r.step,
-		Remaining: r.remaining(proc.Boottime()), Leftovers: len(r.members),
+		Remaining: r.remaining(proc.Boottime()), Leftovers: len(r.members), Fenced: r.fenced,
 	})
 }

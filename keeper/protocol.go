@@ -15,7 +15,7 @@ import "time"
 
 // Version is the version of the protocol; it changes when an older peer could
 // misread a frame.
-const Version = 3
+const Version = 4
 
 // MaxFrame bounds one frame, in bytes.
 const MaxFrame = 1 << 20
@@ -90,12 +90,21 @@ type Again struct {
 // written before the process is started, too, with no pid.
 const OnceTag = "once:"
 
+// Lease is this host's right to run an exclusive slot that several hosts share. The
+// keeper ends the process before it runs out, whatever the engine does.
+type Lease struct {
+	Token uint64        `json:"token"` // of the grant
+	Until time.Duration `json:"until"` // CLOCK_BOOTTIME: nothing may run any more
+	Fence time.Duration `json:"fence"` // grace of a stop for want of it
+}
+
 // Kinds of StartFailed.
 const (
 	KindLocked      = "locked"      // somebody else holds the slot
 	KindExec        = "exec"        // the program cannot be run
 	KindHost        = "host"        // no memory, descriptors or processes, or the state dir cannot be written
 	KindBusy        = "busy"        // the slot runs another
+	KindLease       = "lease"       // the lease is about to run out
 	KindTerminating = "terminating" // everything is being stopped
 )
 
@@ -118,6 +127,14 @@ type (
 		Memo []byte `json:"memo,omitempty"` // replaces the slot's memo
 
 		Again *Again `json:"again,omitempty"` // what may follow; nil: the engine decides
+		Lease *Lease `json:"lease,omitempty"` // nil: the slot is this host's own
+	}
+
+	// ExtendRequest says until when leases are sure now. It does not bring back what
+	// is being ended already, and is ignored where the token is another.
+	ExtendRequest struct {
+		Until  time.Duration     `json:"until"`  // CLOCK_BOOTTIME
+		Tokens map[string]uint64 `json:"tokens"` // by slot
 	}
 
 	// AgainRequest replaces the standing order of a run; nil withdraws it. It is
@@ -210,6 +227,7 @@ type (
 		Exit      *Exited       `json:"exit,omitempty"` // not acknowledged yet
 		Memo      []byte        `json:"memo,omitempty"`
 		Log       LogState      `json:"log"`
+		Lease     *Lease        `json:"lease,omitempty"` // of what runs
 	}
 
 	// LogState says whether output is being kept.
@@ -245,6 +263,7 @@ type (
 		Step      string        `json:"step"`
 		Remaining time.Duration `json:"remaining"`
 		Leftovers int           `json:"leftovers,omitempty"`
+		Fenced    bool          `json:"fenced,omitempty"` // because the lease runs out
 	}
 
 	// Frozen says that the processes of a run stand still.
@@ -271,6 +290,7 @@ type (
 		Leftovers int           `json:"leftovers,omitempty"`  // processes of its group that had to be ended after it
 		ExecError string        `json:"exec_error,omitempty"` // it never became the program: why
 		OOM       bool          `json:"oom,omitempty"`        // the kernel killed it, or one of its own, for want of memory
+		Fenced    bool          `json:"fenced,omitempty"`     // it was ended because the lease ran out
 		Next      uint64        `json:"next,omitempty"`       // run that is being started in its place by a standing order; Started or StartFailed follows
 	}
 

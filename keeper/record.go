@@ -13,7 +13,7 @@ func (r *run) record() {
 	was := pidfile.Run{
 		Slot: r.slot.name, Run: r.id, PID: r.p.PID, Began: r.p.Began, Started: r.p.Started,
 		Signal: stop.Signal, Grace: max(stop.Grace, 0), Scope: scopes[stop.Scope], Tag: r.spec.Tag,
-		Serial: r.serial, UID: r.uid,
+		Serial: r.serial, UID: r.uid, Lease: r.slot.lease.record(),
 	}
 	if r.step == StepSignal {
 		was.Deadline, was.Signalled, was.Held = r.deadline, r.signalled, r.stopping.Hold

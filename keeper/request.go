@@ -29,6 +29,8 @@ func (k *keeper) request(t frameType, body []byte) error {
 		return with(body, k.again)
 	case frameAdopt:
 		return with(body, k.adopted)
+	case frameExtend:
+		return with(body, k.extend)
 	case frameFreeze:
 		return with(body, k.freeze)
 	case frameDrop:
@@ -105,7 +107,7 @@ func (k *keeper) start(f start) error {
 	case k.terminating || k.quit:
 		failed.Kind, failed.Err = KindTerminating, "everything is being stopped"
 	default:
-		s.exit, s.again = nil, f.Again
+		s.exit, s.again, s.lease = nil, f.Again, f.Lease
 		if err := s.start(f.Run); err != nil {
 			s.startFailed(f.Run, err)
 		}

@@ -52,6 +52,7 @@ type run struct {
 	frost     frost
 	idle      bool  // ended at a moment when it held no message
 	follows   bool  // it is being started by a standing order
+	fenced    bool  // ended because the lease runs out
 	early     *Stop // asked for while the process was being started
 	earlyKill bool
 
@@ -114,6 +115,7 @@ func (r *run) begun(p *proc.Process, err error) {
 	k.pids[p.PID] = struct{}{}
 	failpoint.Hit(failpoint.ForkBeforeRecord)
 	r.record()
+	k.poll.at(r.fenceAt())
 	started := Started{Slot: s.name, Run: r.id, PID: p.PID, At: r.at}
 	if k.starting > 0 { // an engine that is woken for each takes the processor from the next
 		k.engine.tellLater(frameStarted, started)
@@ -280,7 +282,7 @@ func (r *run) finish() {
 		Slot: s.name, Run: r.id, PID: r.p.PID,
 		Code: e.Code, Signal: int(e.Signal), Core: e.Core, Step: r.endedBy(),
 		At: r.exitAt, Ran: r.ran, CPU: e.CPU, MaxRSS: e.MaxRSS,
-		Leftovers: r.leftovers, ExecError: e.ExecError, OOM: r.oom,
+		Leftovers: r.leftovers, ExecError: e.ExecError, OOM: r.oom, Fenced: r.fenced,
 	}
 	if r.leftovers > 0 || r.step == StepKill {
 		s.k.sweepLater(sweepTime) // orphans come to the keeper

@@ -32,6 +32,7 @@ type slot struct {
 	exit   *Exited      // nil: none, or acknowledged
 	ghost  *pidfile.Run // once: the last run of an earlier keeper, which is gone; nil: none
 	again  *Again       // standing order for the end of the run; nil: none
+	lease  *Lease       // of the latest start; nil: the slot is this host's own
 
 	stream *logs.Stream // nil: output is thrown away
 	fifo   string
@@ -59,6 +60,7 @@ func (s *slot) remember(memo []byte) error {
 func (s *slot) info(now time.Duration) SlotInfo {
 	i := SlotInfo{Slot: s.name, Memo: s.memo, Exit: s.exit, Log: logState(s.stream), Adopted: s.hold > 0}
 	if r := s.run; r != nil {
+		i.Lease = s.lease
 		i.Run, i.PID, i.StartedAt = r.id, r.p.PID, r.at // r.p is set: list waits for it
 		i.Stopping, i.Remaining, i.Leftovers = r.step, r.remaining(now), len(r.members)
 		i.Adopted, i.Tag = i.Adopted || r.adopted, r.spec.Tag
@@ -74,6 +76,9 @@ func (s *slot) info(now time.Duration) SlotInfo {
 // returns without an error the answer comes from run.begun, at once or later.
 func (s *slot) start(id uint64) error {
 	spec := s.spec
+	if err := s.lease.holds(proc.Boottime()); err != nil {
+		return err
+	}
 	// First, for whoever holds the slot in our place may be waiting for a reader.
 	if err := s.attach(spec); err != nil {
 		return fmt.Errorf("prepare output of %s: %w", s.name, err)
@@ -128,6 +133,7 @@ func (s *slot) successor(e *Exited) uint64 {
 	switch {
 	case again == nil || s.k.terminating || s.k.quit || s.k.engine.conn < 0:
 	case e.Step != StepNone || e.Signal != 0 || e.ExecError != "" || e.Leftovers > 0 || e.Ran < again.MinRan:
+	case s.lease.holds(proc.Boottime()) != nil:
 	case slices.Contains(again.Codes, e.Code):
 		return e.Run + 1
 	}
@@ -273,6 +279,8 @@ func sortError(err error) (kind, by, text string) {
 	switch {
 	case errors.As(err, &held):
 		return KindLocked, held.By, err.Error()
+	case errors.Is(err, errLease):
+		return KindLease, "", err.Error()
 	case errors.As(err, &failed) && failed.Kind == proc.Exec:
 		return KindExec, "", err.Error()
 	}

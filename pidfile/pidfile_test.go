@@ -179,6 +179,7 @@ func TestRunsOutliveTheirWriter(t *testing.T) {
 	full.Signal, full.Grace, full.Scope, full.Tag = 64, 1<<62, 2, strings.Repeat("y", maxTag)
 	full.Serial, full.UID = strings.Repeat("z", maxSerial), 1<<32-1
 	full.Deadline, full.Signalled, full.Held = 1<<62, true, true
+	full.Lease = &Lease{Token: 1<<63 + 5, Until: 36500 * 24 * time.Hour, Fence: 24 * time.Hour}
 	dropped := self("orders/3", 4)
 	torn := self("orders/4", 5)
 	long := self(strings.Repeat("x", maxSlot+1), 1)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -27,6 +28,7 @@ type Run struct {
 	Signal int           // of the graceful stop
 	Grace  time.Duration // until SIGKILL
 	Scope  uint64        // whom the signal is for: 0 = the process, 1 = its group, 2 = all of the run
+	Lease  *Lease        // nil: the slot is this host's own
 	Tag    string        // the engine's, without white space, up to maxTag bytes: what the process was started from
 	Serial string        // what its QSUPER_RUN_ID ends in, without white space; "" = not known
 	UID    int           // whom it was started as
@@ -35,6 +37,14 @@ type Run struct {
 	Deadline  time.Duration // CLOCK_BOOTTIME: end of its grace; 0: there is no stop
 	Signalled bool          // the signal has been sent
 	Held      bool          // it will not be: a better moment is being waited for
+}
+
+// Lease is what the next daemon has to know of an exclusive slot that several hosts
+// share: it must not run for longer than this host has it.
+type Lease struct {
+	Token uint64
+	Until time.Duration // CLOCK_BOOTTIME, recorded in whole milliseconds
+	Fence time.Duration // likewise
 }
 
 // Runs is the record of what runs: one file with a line of fixed length for
@@ -148,6 +158,11 @@ func (r *Runs) Put(run Run) error {
 	for _, n := range [...]uint64{uint64(run.UID), uint64(run.Deadline), number(run.Signalled), number(run.Held)} {
 		s = strconv.AppendUint(append(s, ' '), n, 10)
 	}
+	if l := run.Lease; l != nil {
+		s = strconv.AppendUint(append(s, ' '), l.Token, 36)
+		s = strconv.AppendUint(append(s, ':'), uint64(l.Until.Milliseconds()), 36)
+		s = strconv.AppendUint(append(s, ':'), uint64(l.Fence.Milliseconds()), 36)
+	}
 	s = strconv.AppendUint(append(s, ' '), uint64(crc32.ChecksumIEEE(s)), 16)
 	b = line(s)
 	if _, err := r.f.WriteAt(b[:], i*lineLen); err != nil {
@@ -191,6 +206,11 @@ func parse(b []byte) (Run, bool) {
 	}
 	sum, err := strconv.ParseUint(string(b[i+1:]), 16, 32)
 	f := bytes.Fields(b[:i])
+	var leased *Lease
+	if err == nil && len(f) == newFields+1 {
+		leased, err = parseLease(string(f[newFields]))
+		f = f[:newFields]
+	}
 	if err != nil || uint32(sum) != crc32.ChecksumIEEE(b[:i]) || len(f) != oldFields && len(f) != laterFields && len(f) != newFields {
 		return Run{}, false
 	}
@@ -211,5 +231,21 @@ func parse(b []byte) (Run, bool) {
 	if len(f) > oldFields {
 		run.Serial = string(f[9][1:])
 	}
+	run.Lease = leased
 	return run, true
+}
+
+func parseLease(text string) (*Lease, error) {
+	parts := strings.Split(text, ":")
+	if len(parts) != 3 {
+		return nil, errors.New("a lease has three parts")
+	}
+	var n [3]uint64
+	for i, p := range parts {
+		var err error
+		if n[i], err = strconv.ParseUint(p, 36, 64); err != nil {
+			return nil, err
+		}
+	}
+	return &Lease{Token: n[0], Until: time.Duration(n[1]) * time.Millisecond, Fence: time.Duration(n[2]) * time.Millisecond}, nil
 }

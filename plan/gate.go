@@ -43,6 +43,7 @@ var gates = []gate{
 	{queueGate, hold},
 	{depthGate, nil}, // decides how many, in share
 	{budgetGate, hold},
+	{storeGate, hold}, // last: the lock is the only gate that takes something
 }
 
 func down(Program) slot.Want { return slot.Down }

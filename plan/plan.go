@@ -40,6 +40,7 @@ type Observed struct {
 	Conns    []Conn // those it requires, in the order of the file
 	Queue    *Depth // nil: no queue, or not measured yet
 	Budget   Budget
+	Fleet    *Fleet // nil: the slots are this host's own
 }
 
 // Conn is the state of one connection.
@@ -83,6 +84,8 @@ type Slot struct {
 	slot.State
 	Stopped string    // who stopped just this slot; "" = nobody
 	Quiet   time.Time // since when its processes have used no CPU; zero: not known, or busy
+	Lease   Lease     // whose the slot is, when it is shared
+	By      string    // LeaseElsewhere: the host
 }
 
 // Memory is what Decide has to remember from one call to the next.
@@ -95,6 +98,7 @@ type Memory struct {
 	Stuck      int64     // how many, with those in flight, at the last look
 	Blind      bool      // those in flight could not be counted then
 	StalledAt  time.Time // when an instance was last asked to finish for it
+	Spare      Spare     // slots of other hosts' share that nobody takes
 	Deaths     []Death   // the latest crashes without progress between them, oldest first
 }
 
@@ -111,6 +115,7 @@ type Result struct {
 	Reason    slot.Reason // why Target is what it is
 	Memory    Memory
 	Rationed  bool      // only some of those that are wanted may start: nobody may start one unasked
+	Able      bool      // nothing but the lock keeps this host from running it
 	Deaf      []int     // slots that seem to have gone deaf, the quietest first
 	Hint      string    // what crashes may have in common, in words; "" = nothing is known
 	Next      time.Time // decide again then even if nothing changes; zero: no need
@@ -121,11 +126,15 @@ type Result struct {
 func Decide(p Program, o Observed, m Memory, slots []Slot, now time.Time) Result {
 	r := Result{Memory: m, Decisions: make([]Decision, len(slots))}
 	want, reason := shut(p, o, now)
+	r.Able = want == slot.Up || reason.Code == slot.LockStore
 	r.Memory.EmptySince = emptySince(o, m, now)
 	poison(&r, p, o)
 	stuck(&r, p, o, now)
 	if p.Window != nil {
 		r.Next = p.Window.NextChange(now)
+	}
+	if o.Fleet != nil {
+		r.Next = Sooner(r.Next, o.Fleet.Next)
 	}
 	if want != slot.Up {
 		all(&r, want, reason)

@@ -18,15 +18,24 @@ func share(r *Result, p Program, o Observed, slots []Slot, now time.Time) {
 	target := n
 	r.Reason = slot.Reason{Code: slot.OK}
 	if needsDepth(p) {
-		target = Needed(p, *o.Queue, settled(slots, now))
+		busy := settled(slots, now)
+		if o.Fleet != nil {
+			busy += o.Fleet.Elsewhere // they may be as new, which makes the guess a little high
+		}
+		target = Needed(p, *o.Queue, busy)
 		target = calm(r, p, target, now)
 	}
 	if target == 0 {
 		r.Reason = slot.Reason{Code: slot.Empty, Text: "no messages wait"}
 	}
-	r.Target, r.Memory.Target = target, target
+	r.Memory.Target = target
+	if o.Fleet != nil {
+		target = local(r, o.Fleet, target, now)
+	}
+	r.Target = target
 	choose(r, slots[:n], target)
 	retire(r, p, o, slots[:n], now)
+	even(r, o.Fleet, slots[:n], now)
 }
 
 // Needed is how many instances the depth asks for, before any cooldown. Fixed:
@@ -108,9 +117,13 @@ func choose(r *Result, slots []Slot, target int) {
 			r.Decisions[i] = Decision{slot.Hold, slots[i].Reason}
 		}
 	}
-	for pass := range 4 {
+	for pass := range 5 {
 		for i := range slots {
 			if slots[i].Stopped != "" || slots[i].Final || rank(slots[i]) != pass {
+				continue
+			}
+			if slots[i].Lease == LeaseElsewhere && !slots[i].Phase.Alive() {
+				r.Decisions[i] = Decision{slot.Hold, slot.Reason{Code: slot.Elsewhere, Text: slots[i].By + " has it"}}
 				continue
 			}
 			r.Decisions[i] = rest
@@ -130,9 +143,11 @@ func rank(s Slot) int {
 	case s.Phase == slot.Waiting && !s.Deadline.IsZero():
 		return 1
 	case s.Phase.Alive(): // on its way out
-		return 3
+		return 4
+	case s.Lease == LeaseHere:
+		return 2
 	}
-	return 2
+	return 3
 }
 
 // retire asks idle instances to finish: when the queue has been empty and

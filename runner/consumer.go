@@ -2,7 +2,6 @@ package runner
 
 import (
 	"context"
-	"log/slog"
 	"math"
 	"slices"
 	"sync/atomic"
@@ -23,10 +22,12 @@ type consumer struct {
 	box    *mailbox
 	shared atomic.Pointer[config.Consumer] // for readers that only need the file's words
 	slots  atomic.Int64                    // number of slots, for readers that only need to count
+	uneven atomic.Bool                     // it has more of the shared slots than its part
 	done   chan struct{}
 
 	// owned by loop
 	cfg      *config.Consumer
+	fleet    *lockStore // nil: the slots are this host's own
 	prog     plan.Program
 	policy   slot.Policy
 	again    []int // exit codes after which the keeper may go on by itself
@@ -90,6 +91,7 @@ func (c *consumer) configure(cfg *config.Consumer) {
 		c.cfg, c.print = cfg, ""
 	}
 	c.shared.Store(cfg)
+	c.fleet = c.r.fleets.of(cfg)
 	c.human = c.r.intents.get(cfg.Name)
 	if !cfg.Autostart && !c.human.Started && c.human.Stopped == "" {
 		c.human.Stopped = "because autostart is false"
@@ -181,9 +183,14 @@ func (c *consumer) handle(m any, now time.Time) {
 			c.step(u, now, startFailed(m))
 		})
 	case keeper.Stopping:
-		if m.Step == "kill" {
-			c.with(m.Slot, func(u *unit) { c.step(u, now, slot.Killed{Run: m.Run}) })
-		}
+		c.with(m.Slot, func(u *unit) {
+			if m.Fenced {
+				c.step(u, now, slot.Fenced{Run: m.Run})
+			}
+			if m.Step == keeper.StepKill {
+				c.step(u, now, slot.Killed{Run: m.Run})
+			}
+		})
 	case keeper.Frozen:
 		c.with(m.Slot, func(u *unit) { c.frozen(u, m, now) })
 	case glance:
@@ -204,6 +211,8 @@ func (c *consumer) handle(m any, now time.Time) {
 	case intended:
 		m.edit(c, now)
 		c.replan = true
+	case leased:
+		c.leases(now)
 	case leave:
 		c.shutdown = true
 		c.decide(now)
@@ -294,13 +303,14 @@ func (c *consumer) decide(now time.Time) {
 	c.observed = c.observe()
 	c.views = c.views[:0]
 	for _, u := range c.units {
-		c.views = append(c.views, u.view())
+		c.views = append(c.views, c.view(u))
 	}
 	free, before := !c.result.Rationed, c.memory.Breaker
 	c.result = plan.Decide(c.prog, c.observed, c.memory, c.views, now)
 	c.memory = c.result.Memory
 	c.announce(before, now)
 	c.keep(now)
+	c.publish(now)
 	if free && c.result.Rationed {
 		for _, u := range c.units {
 			c.withdraw(u)
@@ -313,6 +323,9 @@ func (c *consumer) decide(now time.Time) {
 		}
 		if c.removed {
 			d = plan.Decision{Want: slot.Down, Reason: slot.Reason{Code: slot.Removed}}
+		}
+		if d.Want == slot.Up && u.state.Want != slot.Up && c.fleet != nil {
+			c.step(u, now, slot.Unlocked{}) // what it was told of the lock is old
 		}
 		if d.Want != u.state.Want || d.Reason != u.state.Wish {
 			c.step(u, now, slot.Wish{Want: d.Want, Reason: d.Reason})
@@ -338,7 +351,10 @@ func (c *consumer) step(u *unit, now time.Time, ev slot.Event) {
 	}
 	switch effect {
 	case slot.Check:
-		why, again, ok := c.r.permits.take(&u.ticket, now)
+		why, again, ok := c.admit(u, now)
+		if ok {
+			why, again, ok = c.r.permits.take(&u.ticket, now)
+		}
 		if ok {
 			c.step(u, now, slot.Opened{Run: state.Run})
 		} else {
@@ -354,6 +370,7 @@ func (c *consumer) step(u *unit, now time.Time, ev slot.Event) {
 		c.r.permits.give(&u.ticket)
 	}
 	c.withdraw(u)
+	c.leaveUnless(u, now)
 }
 
 // notify wakes those who wait for something that is true now.
@@ -365,33 +382,4 @@ func (c *consumer) notify() {
 		close(w.done)
 		return true
 	})
-}
-
-// moved records a transition: in the journal, and in the daemon's log at a
-// level that keeps an eventless day quiet.
-func (c *consumer) moved(u *unit, old slot.State) {
-	from, to, pid := old.Phase, u.state.Phase, max(old.PID, u.state.PID)
-	if from == slot.Spawning && to.Alive() {
-		c.tally.Starts++
-	}
-	if to == slot.Checking || to == slot.Spawning || from == slot.Checking {
-		return // half-steps: what comes of them is told
-	}
-	if from == slot.Halted && to == slot.Waiting || from == slot.Waiting && to == slot.Halted {
-		return // no process was concerned; explain tells the reason
-	}
-	c.r.journal.add(Event{
-		At: u.state.Since, Consumer: c.name, Slot: u.n, Run: u.state.Run, PID: pid,
-		From: from.String(), To: to.String(), Reason: u.state.Reason,
-	})
-	level := slog.LevelInfo
-	if u.state.Reason.Code == slot.Backoff || to == slot.Killing {
-		level = slog.LevelWarn
-	}
-	if !c.r.log.Enabled(context.Background(), level) {
-		return
-	}
-	c.r.log.LogAttrs(context.Background(), level, to.String(),
-		slog.String("consumer", c.name), slog.Int("slot", u.n), slog.Uint64("run", u.state.Run), slog.Int("pid", pid),
-		slog.String("from", from.String()), slog.String("code", string(u.state.Reason.Code)), slog.String("reason", u.state.Reason.String()))
 }

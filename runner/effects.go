@@ -30,7 +30,13 @@ func (c *consumer) spawn(u *unit, now time.Time) {
 		c.job.spawn(u, *u.spec)
 		return
 	}
-	err := c.r.keeper.Start(keeper.StartRequest{Slot: u.key, Run: u.state.Run, Spec: *u.spec, Memo: c.memo(u), Again: c.standing(u)})
+	spec, lease, err := c.underLease(u)
+	if err != nil {
+		c.step(u, now, slot.SpawnFailed{Run: u.state.Run, Kind: slot.FailLocked, Reason: err.Error()})
+		return
+	}
+	err = c.r.keeper.Start(keeper.StartRequest{Slot: u.key, Run: u.state.Run, Spec: spec, Memo: c.memo(u), Again: c.standing(u), Lease: lease})
+	c.catchUp(u, lease)
 	if err != nil && !errors.Is(err, keeper.ErrGone) { // too long for a frame: it was never asked
 		u.spec = nil
 		c.step(u, now, slot.SpawnFailed{Run: u.state.Run, Kind: slot.FailExec, Reason: err.Error()})
@@ -50,7 +56,7 @@ func (c *consumer) send(err error) {
 func startFailed(m keeper.StartFailed) slot.SpawnFailed {
 	f := slot.SpawnFailed{Run: m.Run, Kind: slot.FailExec, Reason: m.Err}
 	switch m.Kind {
-	case "locked", "busy":
+	case keeper.KindLocked, keeper.KindBusy, keeper.KindLease:
 		f.Kind = slot.FailLocked
 		if m.By != "" {
 			f.Reason = "slot held by " + m.By
@@ -68,7 +74,7 @@ func (c *consumer) exited(u *unit, e keeper.Exited, now time.Time) {
 		c.send(c.r.keeper.Ack(keeper.AckRequest{Slot: u.key, Run: e.Run, Memo: c.memo(u)}))
 		return
 	}
-	info := slot.ExitInfo{Code: e.Code, Signal: e.Signal, Step: e.Step, At: e.At, Ran: e.Ran, ExecError: e.ExecError, OOM: e.OOM}
+	info := slot.ExitInfo{Code: e.Code, Signal: e.Signal, Step: e.Step, At: e.At, Ran: e.Ran, ExecError: e.ExecError, OOM: e.OOM, Fenced: e.Fenced}
 	info.Unknown = e.Code < 0 && e.Signal == 0 && e.ExecError == ""
 	info.Work = c.judge(e.Ran)
 	c.absent(u)

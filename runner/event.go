@@ -2,6 +2,7 @@ package runner
 
 import (
 	"context"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -149,4 +150,33 @@ func (j *journal) watch(n int) {
 		j.changed = make(chan struct{})
 	}
 	j.follow += n
+}
+
+// moved records a transition: in the journal, and in the daemon's log at a
+// level that keeps an eventless day quiet.
+func (c *consumer) moved(u *unit, old slot.State) {
+	from, to, pid := old.Phase, u.state.Phase, max(old.PID, u.state.PID)
+	if from == slot.Spawning && to.Alive() {
+		c.tally.Starts++
+	}
+	if to == slot.Checking || to == slot.Spawning || from == slot.Checking {
+		return // half-steps: what comes of them is told
+	}
+	if from == slot.Halted && to == slot.Waiting || from == slot.Waiting && to == slot.Halted {
+		return // no process was concerned; explain tells the reason
+	}
+	c.r.journal.add(Event{
+		At: u.state.Since, Consumer: c.name, Slot: u.n, Run: u.state.Run, PID: pid,
+		From: from.String(), To: to.String(), Reason: u.state.Reason,
+	})
+	level := slog.LevelInfo
+	if u.state.Reason.Code == slot.Backoff || to == slot.Killing {
+		level = slog.LevelWarn
+	}
+	if !c.r.log.Enabled(context.Background(), level) {
+		return
+	}
+	c.r.log.LogAttrs(context.Background(), level, to.String(),
+		slog.String("consumer", c.name), slog.Int("slot", u.n), slog.Uint64("run", u.state.Run), slog.Int("pid", pid),
+		slog.String("from", from.String()), slog.String("code", string(u.state.Reason.Code)), slog.String("reason", u.state.Reason.String()))
 }

@@ -203,6 +203,8 @@ func (k *fakeKeeper) Stop(r keeper.StopRequest) error {
 	return nil
 }
 
+func (k *fakeKeeper) Extend(keeper.ExtendRequest) error { return nil }
+
 func (k *fakeKeeper) Ack(r keeper.AckRequest) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -2,6 +2,7 @@ package runner
 
 import (
 	"slices"
+	"time"
 
 	"qsuper/config"
 	"qsuper/plan"
@@ -18,6 +19,7 @@ func (c *consumer) observe() plan.Observed {
 	}
 	o.Queue = c.depth()
 	o.Budget = c.r.budget()
+	o.Fleet = c.observeFleet(time.Now())
 	return o
 }
 

@@ -45,6 +45,7 @@ func (c *consumer) adopt(m keeper.SlotInfo, now time.Time) {
 		return
 	}
 	c.r.permits.adopt(&u.ticket)
+	c.resume(u, m)
 	c.drift = c.drift || c.job == nil && u.finger != c.finger()
 	// The keeper's moments are of the wall clock; deadlines count on the other.
 	c.step(u, now, slot.Adopt{Run: m.Run, PID: m.PID, Started: now.Add(m.StartedAt.Sub(now)), Step: m.Stopping})
@@ -139,6 +140,9 @@ func (c *consumer) empty() bool {
 
 // bury is the end of a consumer that is no longer in the file.
 func (c *consumer) bury() {
+	if c.fleet != nil {
+		c.fleet.drop(c.name)
+	}
 	for _, u := range c.units {
 		c.r.permits.give(&u.ticket)
 		c.send(c.r.keeper.Drop(keeper.DropRequest{Slot: u.key}))

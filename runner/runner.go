@@ -30,6 +30,7 @@ type Keeper interface {
 	Again(keeper.AgainRequest) error
 	Adopt(keeper.AdoptRequest) error
 	Freeze(keeper.FreezeRequest) error
+	Extend(keeper.ExtendRequest) error
 	Ack(keeper.AckRequest) error
 	Drop(keeper.DropRequest) error
 	SetLog(keeper.LogRequest) error
@@ -58,6 +59,7 @@ type Runner struct {
 	permits  permits
 	journal  journal
 	board    board
+	fleets   fleets
 	memory   memory
 	usage    func(pids []int) map[int]procUsage
 	onReload func()
@@ -101,6 +103,7 @@ func New(o Options) (*Runner, error) {
 		config: o.Config, loadedAt: time.Now(), consumers: map[string]*consumer{}, usage: proc.UsageOf, clock: o.clock,
 	}
 	r.settings(o.Config)
+	r.fleets.open(r, o.Config)
 	for _, c := range o.Config.Consumers {
 		r.consumers[c.Name] = newConsumer(r, c)
 		r.order = append(r.order, c.Name)
@@ -153,6 +156,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	}
 	old, fresh := r.board.prepare(r.config, r.consumers)
 	r.mu.Unlock()
+	r.fleets.run(ctx, &r.loops)
 	replace(ctx, old, fresh, &r.loops)
 	close(r.running)
 	r.loops.Go(func() { r.sample(ctx) })
@@ -269,10 +273,12 @@ func (r *Runner) Apply(cfg *config.Config) bool {
 	if r.crew != nil && !begun {
 		r.loops.Go(func() { r.crew.loop(r.ctx) })
 	}
+	r.fleets.open(r, cfg)
 	old, fresh, ok := r.install(cfg)
 	if !ok {
 		return false
 	}
+	r.fleets.run(r.ctx, &r.loops)
 	replace(r.ctx, old, fresh, &r.loops)
 	for _, c := range r.ordered() {
 		c.box.put(observed{})

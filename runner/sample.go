@@ -84,7 +84,7 @@ func (r *Runner) measureAll() bool {
 // memory limit, or only their own idleness can tell that they are idle or deaf.
 func (r *Runner) watches(c *consumer) bool {
 	cfg := c.shared.Load()
-	if cfg.MemoryLimit > 0 || cfg.MemoryHard > 0 {
+	if cfg.MemoryLimit > 0 || cfg.MemoryHard > 0 || c.uneven.Load() {
 		return true
 	}
 	if cfg.Queue == nil || cfg.IdleTimeout <= 0 && cfg.Stall <= 0 {

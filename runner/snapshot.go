@@ -95,7 +95,7 @@ func (c *consumer) snapshot(t target, d Detail) Snapshot {
 	c.decide(now) // a question deserves the answer of this moment
 	c.views = c.views[:0]
 	for _, u := range c.units {
-		c.views = append(c.views, u.view())
+		c.views = append(c.views, c.view(u))
 	}
 	s := Snapshot{
 		Config: c.cfg, Program: c.prog, Observed: c.observed, Result: c.result, Max: len(c.units),

@@ -31,6 +31,7 @@ type unit struct {
 	passed  uint64      // with --once: the last run of the passes before this one
 	fire    *fire       // of a job: what it runs for; nil: nothing
 	leave   slot.Reason // of a job: why it is to end; Code "": it is not
+	lease   holding
 }
 
 // usage is the latest look at the processes of a slot.
@@ -81,6 +82,7 @@ type memo struct {
 	Finger   string     `json:"f,omitempty"`
 	Failures int        `json:"n,omitempty"`
 	Quick    int        `json:"q,omitempty"`
+	Token    uint64     `json:"l,omitempty"` // of the lease under which it runs
 	Final    bool       `json:"h,omitempty"` // halted for good, because of Why
 	Why      slot.Code  `json:"w,omitempty"` // reason for a wait
 	Text     string     `json:"t,omitempty"` // likewise
@@ -103,7 +105,7 @@ type memoExit struct {
 }
 
 func (u *unit) memo(of *common) []byte {
-	m := memo{Common: of, Finger: u.finger, Failures: u.state.Failures, Quick: u.state.Quick, Exits: make([]memoExit, len(u.exits))}
+	m := memo{Common: of, Finger: u.finger, Token: u.lease.token, Failures: u.state.Failures, Quick: u.state.Quick, Exits: make([]memoExit, len(u.exits))}
 	for i, e := range u.exits {
 		m.Exits[i] = memoExit{e.Run, e.Code, e.Signal, e.Class, e.Step, e.Cause, e.At.UnixMilli(), int64(e.Ran), int64(e.Took), e.Note}
 	}
@@ -127,7 +129,7 @@ func (u *unit) recall(raw []byte, now time.Time) *common {
 	if len(raw) == 0 || json.Unmarshal(raw, &m) != nil {
 		return nil
 	}
-	u.finger = m.Finger
+	u.finger, u.lease.token = m.Finger, m.Token
 	u.state.Failures, u.state.Quick = m.Failures, m.Quick
 	for _, e := range m.Exits {
 		u.remember(slot.ExitRecord{

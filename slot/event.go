@@ -25,6 +25,13 @@ type (
 	// KillNow gives up the rest of the grace. In Running it kills at once.
 	KillNow struct{ Reason Reason }
 
+	// Unlocked says that what a slot waits for may be there: its lock.
+	Unlocked struct{}
+
+	// Fenced says that the keeper has asked the process to end, because this host's
+	// lease on the slot runs out.
+	Fenced struct{ Run uint64 }
+
 	// Opened answers Check: a permit is held.
 	Opened struct{ Run uint64 }
 
@@ -90,6 +97,7 @@ type ExitInfo struct {
 	Ran       time.Duration
 	Work      Work
 	ExecError string // it never became the program
+	Fenced    bool   // ended because the lease ran out
 	OOM       bool   // the kernel killed it, or one of its own, for want of memory
 }
 
@@ -109,6 +117,8 @@ func (Finish) event()      {}
 func (Retry) event()       {}
 func (KillNow) event()     {}
 func (Opened) event()      {}
+func (Unlocked) event()    {}
+func (Fenced) event()      {}
 func (Closed) event()      {}
 func (Spawned) event()     {}
 func (SpawnFailed) event() {}

@@ -44,6 +44,9 @@ func exited(p Policy, s State, now time.Time, e ExitInfo) (State, Effect) {
 		return enter(s, Waiting, now, Reason{Exit, s.Last.Detail()}), Release
 	case class == ClassUnknown && quick:
 		return failed(p, s, now, e), Release
+	case class == ClassFenced:
+		s.Quick = 0
+		return enter(s, Waiting, now, Reason{Exit, s.Last.Detail()}), Release
 	case p.Restart != Always && class != ClassRecycled && class != ClassUnknown:
 		return final(s, now, Ended), Release
 	}
@@ -65,6 +68,8 @@ func classify(p Policy, e ExitInfo, asked bool, cause Code) Class {
 		return ClassMisconfigured
 	case asked && cause == MemoryHard, e.OOM && e.Signal != 0:
 		return ClassOOM
+	case e.Fenced, asked && cause == LeaseLost:
+		return ClassFenced
 	case asked && cause == Timeout:
 		return ClassTimeout
 	case asked && comesBack(cause):

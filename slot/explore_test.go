@@ -58,21 +58,22 @@ func events(n node) []Event {
 	const run, old = 7, 6
 	exits := []ExitInfo{
 		{Code: 0, Ran: time.Hour, Work: WorkDone}, {Code: 0, Ran: 0, Work: WorkNone}, {Code: 1, Ran: 0}, {Code: -1, Signal: 9, Ran: time.Hour},
-		{Code: 99, Ran: time.Hour}, {Code: 77, Ran: 0}, {Code: -1, Unknown: true, Ran: 0}, {Code: -1, ExecError: "gone"},
+		{Code: 99, Ran: time.Hour}, {Code: 77, Ran: 0}, {Code: -1, Unknown: true, Ran: 0}, {Code: -1, ExecError: "gone"}, {Code: 0, Ran: time.Hour, Fenced: true},
 	}
 	list := []Event{
 		Tick{}, Wish{Up, Reason{Code: OK}}, Wish{Hold, Reason{Code: Empty}}, Wish{Down, Reason{Code: Stopped}},
-		Finish{Reason{Code: Recycle}}, Retry{}, KillNow{}, KillNow{Reason{Code: MemoryHard}},
+		Finish{Reason{Code: Recycle}}, Finish{Reason{Code: LeaseLost}}, Retry{}, KillNow{}, KillNow{Reason{Code: MemoryHard}}, KillNow{Reason{Code: LeaseLost}},
+		Unlocked{}, Fenced{old},
 		Opened{old}, Closed{Run: old}, Spawned{Run: old, PID: 1}, SpawnFailed{Run: old}, Killed{old}, Exited{Run: old, Exit: exits[0]},
 	}
 	if n.w.checking {
-		list = append(list, Opened{run}, Closed{Run: run, Reason: Reason{Code: StartRate}, Retry: base.Add(time.Hour)})
+		list = append(list, Opened{run}, Closed{Run: run, Reason: Reason{Code: StartRate}, Retry: base.Add(time.Hour)}, Closed{Run: run, Reason: Reason{Code: Elsewhere}, Retry: base.Add(time.Hour)})
 	}
 	if n.w.spawning {
 		list = append(list, Spawned{run, 42}, SpawnFailed{run, FailExec, "x"}, SpawnFailed{run, FailLocked, "x"}, SpawnFailed{run, FailHost, "x"})
 	}
 	if n.w.child {
-		list = append(list, Killed{run})
+		list = append(list, Killed{run}, Fenced{run})
 		for _, e := range exits {
 			list = append(list, Exited{run, e})
 		}

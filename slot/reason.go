@@ -34,9 +34,13 @@ const (
 	Replaced    Code = "replaced"
 	Missed      Code = "missed"
 	Clock       Code = "clock"
+	Elsewhere   Code = "elsewhere"
+	LockStore   Code = "lock_store"
 
 	StartRate   Code = "start_rate"
 	Locked      Code = "locked"
+	HoldOff     Code = "hold_off"
+	LeaseLost   Code = "lease_lost"
 	Host        Code = "host"
 	Backoff     Code = "backoff"
 	Paced       Code = "paced"
@@ -85,8 +89,12 @@ var Codes = []CodeInfo{
 	{Replaced, "its next fire takes its place"},
 	{Missed, "was due while nobody was there"},
 	{Clock, "the clock was set"},
+	{Elsewhere, "other hosts run it"},
+	{LockStore, "the store of its shared slots does not answer"},
 	{StartRate, "waiting for its turn: starts are spread out"},
 	{Locked, "another process holds the slot"},
+	{HoldOff, "waiting until no other host can still believe that it has the slot"},
+	{LeaseLost, "this host no longer has the slot for sure: another one may run it"},
 	{Host, "the host cannot start a process now"},
 	{Backoff, "crashed; waiting before the next try"},
 	{Paced, "exits cleanly at once without doing work; restarts are spaced out"},

@@ -49,6 +49,8 @@ func stale(s State, ev Event) bool {
 		return e.Run != s.Run || s.Phase != Spawning
 	case Killed:
 		return e.Run != s.Run || s.Phase != Draining
+	case Fenced:
+		return e.Run != s.Run || s.Phase != Running
 	case Exited:
 		return e.Run != s.Run || !s.Phase.Alive()
 	case Adopt, Succeeded:
@@ -69,6 +71,10 @@ func note(s State, ev Event) State {
 	case Retry:
 		s.Failures, s.Quick, s.Final = 0, 0, false
 		if s.Phase == Waiting {
+			s.Deadline = time.Time{}
+		}
+	case Unlocked:
+		if s.Phase == Waiting && (s.Reason.Code == Elsewhere || s.Reason.Code == HoldOff || s.Reason.Code == LockStore) {
 			s.Deadline = time.Time{}
 		}
 	case KillNow:
@@ -168,10 +174,15 @@ func spawnFailed(p Policy, s State, now time.Time, e SpawnFailed) State {
 }
 
 func running(p Policy, s State, now time.Time, ev Event) (State, Effect) {
-	if e, ok := ev.(Exited); ok {
+	switch e := ev.(type) {
+	case Exited:
 		return exited(p, s, now, e.Exit)
+	case Fenced:
+		return drain(p, s, now, Reason{Code: LeaseLost}), None
 	}
 	switch {
+	case s.Now && s.Again.Code == LeaseLost:
+		return enter(s, Killing, now, s.Again), Kill
 	case s.Now && s.Want == Down:
 		return enter(s, Killing, now, s.Wish), Kill
 	case s.Now:
@@ -206,7 +217,7 @@ func draining(p Policy, s State, now time.Time, ev Event) (State, Effect) {
 	}
 	if s.Now {
 		why := s.Reason
-		if s.Again.Code == MemoryHard {
+		if s.Again.Code == MemoryHard || s.Again.Code == LeaseLost {
 			why = s.Again // a limit of its own, whatever it was draining for
 		}
 		return enter(s, Killing, now, why), Kill

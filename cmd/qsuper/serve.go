@@ -21,6 +21,7 @@ import (
 	"qsuper/control"
 	_ "qsuper/health/backends"
 	"qsuper/keeper"
+	_ "qsuper/lease/backends"
 	"qsuper/runner"
 	"qsuper/slot"
 )

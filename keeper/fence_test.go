@@ -1,0 +1,134 @@
+package keeper
+
+import (
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"qsuper/proc"
+)
+
+// leased starts a misbehaving consumer under a lease that is good for so long.
+func leased(t *testing.T, lasts, fence time.Duration, args ...string) (*rig, *link, Started, time.Duration) {
+	t.Helper()
+	t.Parallel()
+	r := newRig(t)
+	l, _ := r.connect()
+	until := (proc.Boottime() + lasts).Truncate(time.Millisecond) // as the record has it
+	l.ask(l.Start(StartRequest{Slot: slot0, Run: 1, Spec: r.consumer(slot0, args...), Lease: &Lease{Token: 7, Until: until, Fence: fence}}))
+	st := get[Started](l)
+	r.says(slot0, "ready")
+	return r, l, st, until
+}
+
+// Nobody extends the lease: the process is asked to end in good time.
+func TestALeaseThatRunsOutEndsTheProcess(t *testing.T) {
+	_, l, _, until := leased(t, 8*time.Second, 4*time.Second, "on-term", "100ms", "4")
+	s := get[Stopping](l)
+	if left := until - proc.Boottime(); s.Step != StepSignal || !s.Fenced || left < 3*time.Second || left > 6*time.Second {
+		t.Errorf("%+v with %s left", s, left)
+	}
+	if e := get[Exited](l); !e.Fenced || e.Code != 4 || e.Step != StepSignal {
+		t.Errorf("%+v", e)
+	}
+}
+
+// It does so without an engine, and kills what does not listen before the lease
+// is over.
+func TestTheKeeperFencesAlone(t *testing.T) {
+	r, l, st, until := leased(t, 6*time.Second, time.Second, "ignore-term")
+	l.kill()
+	eventually(t, "the process is gone", func() bool { return !alive(st.PID) })
+	if left := until - proc.Boottime(); left <= 0 || left > fenceKill {
+		t.Errorf("it was killed with %s left", left)
+	}
+	_, slots := r.connect()
+	if e := slots[slot0].Exit; e == nil || !e.Fenced || e.Signal != int(syscall.SIGKILL) {
+		t.Errorf("%+v", slots[slot0])
+	}
+}
+
+func TestALeaseThatIsExtended(t *testing.T) {
+	_, l, _, until := leased(t, 5*time.Second, time.Second, "ignore-term")
+	extend := func(token uint64, by time.Duration) {
+		l.ask(l.Extend(ExtendRequest{Until: until + by, Tokens: map[string]uint64{slot0: token, "other/0": 7}}))
+	}
+	extend(7, 4*time.Second)
+	extend(6, time.Hour)      // of another grant
+	extend(7, -3*time.Second) // late
+	if got := l.list()[slot0].Lease; got == nil || got.Until != until+4*time.Second || got.Token != 7 {
+		t.Fatalf("%+v", got)
+	}
+	if s := get[Stopping](l); s.Step != StepSignal {
+		t.Errorf("%+v", s)
+	}
+	if now := proc.Boottime(); now < until {
+		t.Errorf("it is ended %s too early", until-now)
+	}
+	extend(7, time.Hour) // there is no way back
+	if e := get[Exited](l); !e.Fenced || proc.Boottime() > until+4*time.Second {
+		t.Errorf("%+v", e)
+	}
+}
+
+func TestNothingStartsUnderALeaseThatIsOver(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	l, _ := r.connect()
+	for i, left := range []time.Duration{-time.Hour, 0, 6 * time.Second} { // the fence is 5 s, and 2 s to kill
+		l.ask(l.Start(StartRequest{
+			Slot: slot0, Run: uint64(i + 1), Spec: r.consumer(slot0),
+			Lease: &Lease{Token: 7, Until: proc.Boottime() + left, Fence: 5 * time.Second},
+		}))
+		if f := get[StartFailed](l); f.Kind != KindLease {
+			t.Errorf("%+v", f)
+		}
+	}
+	// A standing order neither: the successor would be ended at once.
+	until := proc.Boottime() + 7*time.Second
+	l.ask(l.Start(StartRequest{
+		Slot: slot0, Run: 4, Spec: r.spec(slot0, "sleep 2; exit 0"), Again: &Again{Codes: []int{0}},
+		Lease: &Lease{Token: 7, Until: until, Fence: 4 * time.Second},
+	}))
+	if e := get[Exited](l); e.Next != 0 {
+		t.Errorf("%+v", e)
+	}
+}
+
+// A keeper that follows one that was killed goes by the same moment.
+func TestTheNextKeeperFences(t *testing.T) {
+	r, l, st, until := leased(t, 5*time.Second, time.Second, "ignore-term")
+	nobodys(t, st.PID)
+	until += 5 * time.Second
+	l.ask(l.Extend(ExtendRequest{Until: until, Tokens: map[string]uint64{slot0: 7}}))
+	l.list()
+	r.die(l)
+	r.startKeeper()
+	l, slots := r.connect()
+	if got := slots[slot0].Lease; got == nil || *got != (Lease{Token: 7, Until: until, Fence: time.Second}) {
+		t.Fatalf("%+v", got)
+	}
+	eventually(t, "the process is gone", func() bool { return !alive(st.PID) })
+	if now := proc.Boottime(); now > until || now < until-4*time.Second {
+		t.Errorf("it was killed %s before the end of the lease", until-now)
+	}
+	if e := get[Exited](l); !e.Fenced {
+		t.Errorf("%+v", e)
+	}
+	if !strings.Contains(r.stderr(), "lease runs out") {
+		t.Error("the log does not say why")
+	}
+}
+
+func TestALeaseIsHandedOver(t *testing.T) {
+	r, l, st, until := leased(t, 20*time.Second, time.Second, "ignore-term")
+	_, slots := r.upgrade(l)
+	if got := slots[slot0]; got.PID != st.PID || got.Lease == nil || *got.Lease != (Lease{Token: 7, Until: until, Fence: time.Second}) {
+		t.Fatalf("%+v", got)
+	}
+	eventually(t, "the process is gone", func() bool { return !alive(st.PID) })
+	if now := proc.Boottime(); now > until || now < until-4*time.Second {
+		t.Errorf("it was killed %s before the end of the lease", until-now)
+	}
+}

@@ -1,0 +1,343 @@
+package runner
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"qsuper/config"
+	"qsuper/keeper"
+	"qsuper/lease"
+	"qsuper/plan"
+	"qsuper/proc"
+)
+
+// lockStore is one lock store: the leases of this host, and what the other hosts say.
+type lockStore struct {
+	r      *Runner
+	name   string
+	conf   *config.Lock
+	loop   *lease.Loop
+	census atomic.Pointer[census]
+
+	mu    sync.Mutex
+	self  host
+	wants map[string]bool // consumers that wait for what others have
+}
+
+// fleets are the lock stores of the configuration in force, and of those before it:
+// leases are held there. One that has been changed is used as it was.
+type fleets struct {
+	mu      sync.Mutex
+	by      map[string]*lockStore
+	running map[*lockStore]bool
+}
+
+// host is what a host says of itself in a store.
+type host struct {
+	Version   int             `json:"version"`
+	Daemon    string          `json:"daemon"` // name of the daemon
+	PID       int             `json:"pid"`    // of the engine
+	At        time.Time       `json:"started_at"`
+	Consumers map[string]part `json:"consumers"`
+}
+
+// part is how a consumer stands on one host.
+type part struct {
+	State   string `json:"state"`
+	Able    bool   `json:"able"` // nothing but the lock keeps it from running there
+	Here    int    `json:"slots"`
+	Running int    `json:"running"`
+	Stopped string `json:"stopped,omitempty"`
+	Paused  string `json:"paused,omitempty"`
+}
+
+// census is what the store held when it was last looked at.
+type census struct {
+	hosts map[string]member // by owner
+	slots map[string]holder // by key
+}
+
+type member struct {
+	host
+	expires time.Duration // CLOCK_BOOTTIME
+}
+
+type holder struct {
+	owner   string
+	token   uint64
+	since   time.Time
+	expires time.Duration
+}
+
+// broken is a store that could not even be opened.
+type broken struct {
+	lease.Store
+	err error
+}
+
+func (b broken) Take(context.Context, string, time.Duration, []lease.Ask) ([]lease.Answer, error) {
+	return nil, b.err
+}
+func (b broken) Renew(context.Context, string, time.Duration, []lease.Held) ([]bool, error) {
+	return nil, b.err
+}
+func (b broken) Release(context.Context, string, []lease.Held) error      { return b.err }
+func (b broken) List(context.Context) ([]lease.Record, error)             { return nil, b.err }
+func (b broken) Claim(context.Context, string, lease.Claim) (bool, error) { return false, b.err }
+func (b broken) Close() error                                             { return nil }
+
+// open makes the fleets that a configuration adds.
+func (s *fleets) open(r *Runner, cfg *config.Config) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.by == nil {
+		s.by, s.running = map[string]*lockStore{}, map[*lockStore]bool{}
+	}
+	for _, conf := range cfg.Locks {
+		if s.by[conf.Name] != nil {
+			continue
+		}
+		owner, err := lease.Owner(cfg.Daemon.StateDir)
+		var store lease.Store
+		if err == nil {
+			store, err = conf.Open(cfg.Daemon.Name)
+		}
+		if err != nil { // nothing runs in its slots, and status says why
+			store = broken{err: fmt.Errorf("open: %w", err)}
+		}
+		f := &lockStore{r: r, name: conf.Name, conf: conf, wants: map[string]bool{}}
+		f.self = host{Version: 1, Daemon: cfg.Daemon.Name, PID: os.Getpid(), At: time.Now(), Consumers: map[string]part{}}
+		f.census.Store(&census{})
+		kind, _ := lease.Lookup(conf.Type)
+		f.loop = lease.New(lease.Options{
+			Name: conf.Name, Store: store, Owner: owner, Timing: conf.Timing, Now: proc.Boottime, On: f,
+			HoldOff: lease.HoldOff(kind, conf.Timing, conf.HoldOff),
+		})
+		f.say(false)
+		s.by[conf.Name] = f
+	}
+}
+
+// run starts the loops that do not run yet.
+func (s *fleets) run(ctx context.Context, wg *sync.WaitGroup) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range s.by {
+		if !s.running[f] {
+			s.running[f] = true
+			wg.Go(func() { _ = f.loop.Run(ctx) }) // it returns when ctx is done
+		}
+	}
+}
+
+// of is the fleet of a consumer; nil: its slots are this host's own.
+func (s *fleets) of(cfg *config.Consumer) *lockStore {
+	if !cfg.Shared() {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.by[cfg.Lock]
+}
+
+// all lists the fleets by name.
+func (s *fleets) all() []*lockStore {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var list []*lockStore
+	for _, name := range slices.Sorted(maps.Keys(s.by)) {
+		list = append(list, s.by[name])
+	}
+	return list
+}
+
+// ErrNoLock means that the configuration in force has no lock of a name.
+var ErrNoLock = errors.New("there is no such lock")
+
+// Claim says whether this host is the one to run a fire of a cron job that has the
+// lock; see lease.Loop.Claim.
+func (r *Runner) Claim(ctx context.Context, lock string, f lease.Fire) (mine bool, err error) {
+	r.fleets.mu.Lock()
+	fl := r.fleets.by[lock]
+	r.fleets.mu.Unlock()
+	if fl == nil {
+		return false, fmt.Errorf("claim a fire of %s on %s: %w", f.Job, lock, ErrNoLock)
+	}
+	return fl.loop.Claim(ctx, f)
+}
+
+// Changed implements lease.Listener.
+func (f *lockStore) Changed(keys []string) {
+	told := map[string]bool{}
+	for _, key := range keys {
+		slot, ok := strings.CutPrefix(key, lease.SlotPrefix)
+		name, _, _ := strings.Cut(slot, "/")
+		if ok && !told[name] {
+			told[name] = true
+			f.r.route(slot, leased{})
+		}
+	}
+}
+
+// Extended implements lease.Listener.
+func (f *lockStore) Extended(until time.Duration, held []lease.Held) {
+	e := keeper.ExtendRequest{Until: until, Tokens: make(map[string]uint64, len(held))}
+	for _, h := range held {
+		e.Tokens[strings.TrimPrefix(h.Key, lease.SlotPrefix)] = h.Token
+	}
+	if err := f.r.keeper.Extend(e); err != nil {
+		f.r.log.Error("keeper does not take requests", "lock", f.name, "error", err)
+	}
+}
+
+// Listed implements lease.Listener.
+func (f *lockStore) Listed() {
+	v := f.loop.View()
+	c := &census{hosts: map[string]member{}, slots: map[string]holder{}}
+	for i := range v.Records {
+		r := &v.Records[i]
+		switch {
+		case strings.HasPrefix(r.Key, lease.SlotPrefix):
+			c.slots[r.Key] = holder{r.Owner, r.Token, r.Since, v.Expires(r)}
+		case strings.HasPrefix(r.Key, lease.HostPrefix):
+			var h host
+			if json.Unmarshal(r.Value, &h) == nil { // what a later release says is not understood
+				c.hosts[r.Owner] = member{h, v.Expires(r)}
+			}
+		}
+	}
+	f.census.Store(c)
+	for _, c := range f.r.ordered() {
+		if c.shared.Load().Lock == f.name {
+			c.box.put(leased{})
+		}
+	}
+}
+
+// holder is the other host that has a slot, as far as is known; "" = nobody.
+func (f *lockStore) holder(key string) string {
+	h := f.census.Load().slots[key]
+	if h.owner == f.loop.Owner() || h.expires <= proc.Boottime() {
+		return ""
+	}
+	return h.owner
+}
+
+// observe sums up the other hosts for one consumer. Here is left to the caller.
+func (f *lockStore) observe(consumer string, now time.Time) *plan.Fleet {
+	v, c, boot := f.loop.View(), f.census.Load(), proc.Boottime()
+	o := &plan.Fleet{Lock: f.name, Patience: f.conf.Timing.TTL, Hosts: 1, Least: 1 << 30}
+	o.Known = v.Known && (v.Err == nil || now.Sub(v.Since) < f.conf.Timing.Interval())
+	if v.Err != nil {
+		o.Err = v.Err.Error()
+	}
+	next := time.Duration(0)
+	until := func(expires time.Duration) {
+		if next == 0 || expires < next {
+			next = expires
+		}
+	}
+	count := map[string]int{}
+	prefix := lease.SlotPrefix + consumer + "/"
+	for key, h := range c.slots {
+		if strings.HasPrefix(key, prefix) && h.owner != f.loop.Owner() && h.expires > boot {
+			count[h.owner]++
+			o.Elsewhere++
+			until(h.expires)
+		}
+	}
+	mine := weight(consumer, f.loop.Owner())
+	for owner, h := range c.hosts {
+		if owner == f.loop.Owner() || h.expires <= boot || !h.Consumers[consumer].Able {
+			continue
+		}
+		o.Hosts++
+		o.Least = min(o.Least, count[owner])
+		if w := weight(consumer, owner); w < mine || w == mine && owner < f.loop.Owner() {
+			o.Rank++
+		}
+		until(h.expires)
+	}
+	o.Others = holders(count)
+	if next > 0 {
+		o.Next = now.Add(next - boot + 5*time.Millisecond)
+	}
+	return o
+}
+
+// holders lists hosts with the number of their slots: "web2 (3), web3 (1)".
+func holders(count map[string]int) string {
+	var list []string
+	for _, owner := range slices.Sorted(maps.Keys(count)) {
+		list = append(list, fmt.Sprintf("%s (%d)", lease.Host(owner), count[owner]))
+	}
+	return strings.Join(list, ", ")
+}
+
+// weight puts hosts into another order for each consumer, so that those with a
+// single instance are spread as well.
+func weight(consumer, owner string) uint64 {
+	h := fnv.New64a()
+	h.Write([]byte(consumer + "\x00" + owner))
+	x := h.Sum64()
+	x ^= x >> 33
+	x *= 0xff51afd7ed558ccd
+	return x ^ x>>33
+}
+
+// share notes how a consumer stands here. That another host may have to step in
+// is told at once.
+func (f *lockStore) share(consumer string, p part) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	old, known := f.self.Consumers[consumer]
+	if known && old == p {
+		return
+	}
+	f.self.Consumers[consumer] = p
+	f.say(old.Able != p.Able)
+}
+
+// drop forgets a consumer that is no longer in the file.
+func (f *lockStore) drop(consumer string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, known := f.self.Consumers[consumer]; known {
+		delete(f.self.Consumers, consumer)
+		delete(f.wants, consumer)
+		f.say(true)
+	}
+}
+
+// say is called with mu held.
+func (f *lockStore) say(soon bool) {
+	value, err := json.Marshal(f.self)
+	if err == nil && len(value) <= lease.MaxValue {
+		f.loop.Publish(value, soon)
+	}
+}
+
+// want notes whether a consumer waits for what other hosts have.
+func (f *lockStore) want(consumer string, yes bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.wants[consumer] == yes {
+		return
+	}
+	f.wants[consumer] = yes
+	any := false
+	for _, w := range f.wants {
+		any = any || w
+	}
+	f.loop.Eager(any)
+}
