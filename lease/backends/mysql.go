@@ -1,6 +1,8 @@
 package backends
 
 import (
+	"context"
+	"database/sql"
 	"errors"
 	"strings"
 
@@ -29,7 +31,7 @@ func openMySQL(c databaseConfig, p lease.Place) (lease.Store, error) {
 		return nil, err
 	}
 	table := "`" + strings.ReplaceAll(c.Table, ".", "`.`") + "`"
-	return hide(&rows{db: db, ns: p.Namespace, dialect: &mysqlDialect, table: table}, secrets), nil
+	return hide(&rows{db: pool{db}, ns: p.Namespace, dialect: &mysqlDialect, table: table}, secrets), nil
 }
 
 // mysqlDialect does the arithmetic of times without the session's time zone, in
@@ -52,6 +54,45 @@ var mysqlDialect = dialect{
 	noTable: func(err error) bool { return mysqlCode(err, 1146) },
 	again:   func(err error) bool { return mysqlCode(err, 1213, 1205) }, // deadlock, lock wait
 }
+
+// pool is a database/sql pool of one connection.
+type pool struct{ *sql.DB }
+
+// plain turns blobs into what the driver knows.
+func plain(values []any) []any {
+	out := make([]any, len(values))
+	for i, v := range values {
+		if b, ok := v.(blob); ok {
+			v = []byte(b)
+		}
+		out[i] = v
+	}
+	return out
+}
+
+func (p pool) exec(ctx context.Context, text string, values []any) (int64, error) {
+	res, err := p.ExecContext(ctx, text, plain(values)...)
+	if err != nil {
+		return 0, err
+	}
+	return res.RowsAffected()
+}
+
+func (p pool) query(ctx context.Context, text string, values []any, each func(scan func(...any) error) error) error {
+	found, err := p.QueryContext(ctx, text, plain(values)...)
+	if err != nil {
+		return err
+	}
+	defer found.Close()
+	for found.Next() {
+		if err := each(found.Scan); err != nil {
+			return err
+		}
+	}
+	return found.Err()
+}
+
+func (p pool) close() error { return p.Close() }
 
 func mysqlCode(err error, codes ...uint16) bool {
 	var e *mysql.MySQLError

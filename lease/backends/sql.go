@@ -2,7 +2,6 @@ package backends
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"strings"
 	"time"
@@ -18,7 +17,7 @@ import (
 // The epoch is at least the server's time in microseconds: a copy of the database
 // that has missed the latest grants does not give their tokens again.
 type rows struct {
-	db      *sql.DB
+	db      database
 	ns      string
 	dialect *dialect
 	table   string
@@ -30,10 +29,20 @@ type dialect struct {
 	create  string // one %s: the table
 	now     string // microseconds since 1970
 	arg     func(n int) string
+	alias   string // of the table that is inserted into
 	take    string // what follows the VALUES of an INSERT, with NOW for the time
 	noTable func(error) bool
 	again   func(error) bool // a conflict with another host: to be tried once more
 }
+
+// database is one connection. A []byte is text; a blob is what it says.
+type database interface {
+	exec(ctx context.Context, text string, values []any) (changed int64, err error)
+	query(ctx context.Context, text string, values []any, each func(scan func(...any) error) error) error
+	close() error
+}
+
+type blob []byte
 
 // conflicts is how often a statement is repeated that another host was in the way
 // of.
@@ -47,8 +56,8 @@ const sweepEvery = 10 * time.Minute
 func (r *rows) run(ctx context.Context, f func() error) error {
 	err := f()
 	if err != nil && r.dialect.noTable(err) {
-		if _, cerr := r.db.ExecContext(ctx, fmt.Sprintf(r.dialect.create, r.table)); cerr != nil {
-			return fmt.Errorf("create table %s (or have it created: %s): %w", r.table, fmt.Sprintf(r.dialect.create, r.table), cerr)
+		if _, cerr := r.db.exec(ctx, fmt.Sprintf(r.dialect.create, r.table), nil); cerr != nil && !r.dialect.again(cerr) {
+			return fmt.Errorf("there is no table %s, and it cannot be created (%w): have somebody run %s", r.table, cerr, fmt.Sprintf(r.dialect.create, r.table))
 		}
 		err = f()
 	}
@@ -85,10 +94,10 @@ func (r *rows) Take(ctx context.Context, owner string, ttl time.Duration, asks [
 		list := make([]string, len(asks))
 		for i, ask := range asks {
 			list[i] = fmt.Sprintf("(%s, %s, %s, NOW, 0, 0, %s, NOW, NOW + %s)",
-				a.add([]byte(r.ns)), a.add([]byte(ask.Key)), a.add([]byte(owner)), a.add(nonNil(ask.Value)), a.add(ttl.Microseconds()))
+				a.add([]byte(r.ns)), a.add([]byte(ask.Key)), a.add([]byte(owner)), a.add(blob(nonNil(ask.Value))), a.add(ttl.Microseconds()))
 		}
-		_, err := r.db.ExecContext(ctx, r.expand("INSERT INTO TABLE (ns, name, owner, epoch, clean, was_clean, value, since, expires) VALUES "+
-			strings.Join(list, ", ")+r.dialect.take), a.values...)
+		_, err := r.db.exec(ctx, r.expand("INSERT INTO TABLE"+r.dialect.alias+" (ns, name, owner, epoch, clean, was_clean, value, since, expires) VALUES "+
+			strings.Join(list, ", ")+r.dialect.take), a.values)
 		return err
 	})
 	if err != nil {
@@ -146,16 +155,14 @@ func (r *rows) Renew(ctx context.Context, owner string, ttl time.Duration, held 
 		value := ""
 		for _, h := range held {
 			if h.Value != nil {
-				value += " WHEN " + a.add([]byte(h.Key)) + " THEN " + a.add(h.Value)
+				value += " WHEN " + a.add([]byte(h.Key)) + " THEN " + a.add(blob(h.Value))
 			}
 		}
 		if value != "" {
 			set += ", value = CASE name" + value + " ELSE value END"
 		}
-		res, err := r.db.ExecContext(ctx, r.expand("UPDATE TABLE SET "+set+" WHERE "+r.which(&a, owner, held)), a.values...)
-		if err == nil {
-			changed, err = res.RowsAffected()
-		}
+		var err error
+		changed, err = r.db.exec(ctx, r.expand("UPDATE TABLE SET "+set+" WHERE "+r.which(&a, owner, held)), a.values)
 		return err
 	})
 	if err != nil {
@@ -190,7 +197,7 @@ func (r *rows) Release(ctx context.Context, owner string, held []lease.Held) err
 	err := r.run(ctx, func() error {
 		a := args{dialect: r.dialect}
 		set := "owner = " + a.add([]byte{}) + ", expires = 0, clean = 1"
-		_, err := r.db.ExecContext(ctx, r.expand("UPDATE TABLE SET "+set+" WHERE "+r.which(&a, owner, held)), a.values...)
+		_, err := r.db.exec(ctx, r.expand("UPDATE TABLE SET "+set+" WHERE "+r.which(&a, owner, held)), a.values)
 		return err
 	})
 	if err != nil {
@@ -211,9 +218,11 @@ func (r *rows) List(ctx context.Context) ([]lease.Record, error) {
 			var rec lease.Record
 			var name, owner []byte
 			var since, left int64
-			if err := scan(&name, &owner, &rec.Token, &rec.Value, &since, &left); err != nil {
+			var value blob
+			if err := scan(&name, &owner, &rec.Token, &value, &since, &left); err != nil {
 				return err
 			}
+			rec.Value = value
 			rec.Key, rec.Owner, rec.Since, rec.Left = string(name), string(owner), time.UnixMicro(since), micros(left)
 			list = append(list, rec)
 			return nil
@@ -242,25 +251,15 @@ func (r *rows) Claim(ctx context.Context, owner string, c lease.Claim) (bool, er
 // fails to delete does no harm.
 func (r *rows) sweep(ctx context.Context) {
 	a := args{dialect: r.dialect}
-	_, _ = r.db.ExecContext(ctx, r.expand("DELETE FROM TABLE WHERE ns = "+a.add([]byte(r.ns))+" AND expires < NOW AND (name < "+
-		a.add([]byte(lease.SlotPrefix))+" OR name >= "+a.add([]byte("slot0"))+")"), a.values...)
+	_, _ = r.db.exec(ctx, r.expand("DELETE FROM TABLE WHERE ns = "+a.add([]byte(r.ns))+" AND expires < NOW AND (name < "+
+		a.add([]byte(lease.SlotPrefix))+" OR name >= "+a.add([]byte("slot0"))+")"), a.values)
 }
 
 // Close implements lease.Store.
-func (r *rows) Close() error { return r.db.Close() }
+func (r *rows) Close() error { return r.db.close() }
 
 func (r *rows) query(ctx context.Context, text string, values []any, each func(scan func(...any) error) error) error {
-	found, err := r.db.QueryContext(ctx, r.expand(text), values...)
-	if err != nil {
-		return err
-	}
-	defer found.Close()
-	for found.Next() {
-		if err := each(found.Scan); err != nil {
-			return err
-		}
-	}
-	return found.Err()
+	return r.db.query(ctx, r.expand(text), values, each)
 }
 
 func micros(n int64) time.Duration { return time.Duration(n) * time.Microsecond }
