@@ -12,6 +12,7 @@ type Status struct {
 	Consumers   []ConsumerStatus   `json:"consumers"`
 	Jobs        []JobStatus        `json:"jobs"`
 	Connections []ConnectionStatus `json:"connections"`
+	Locks       []LockStatus       `json:"locks,omitempty"`
 }
 
 // DaemonStatus describes the daemon itself.

@@ -57,6 +57,9 @@ func (d *daemon) Status(q control.StatusQuery) (control.Status, error) {
 	for _, shot := range shots {
 		s.Consumers = append(s.Consumers, consumerStatus(shot))
 	}
+	for _, l := range d.runner.Locks() {
+		s.Locks = append(s.Locks, lockStatus(l))
+	}
 	for _, c := range d.runner.Connections() {
 		s.Connections = append(s.Connections, control.ConnectionStatus{
 			Name: c.Name, Type: c.Type, State: string(c.State), LatencyMS: float64(c.Latency.Microseconds()) / 1000,

@@ -52,6 +52,7 @@ func (a *app) commands() []*cobra.Command {
 		newJobsCmd(a),
 		newAlertsCmd(a),
 		newReloadCmd(a),
+		newLocksCmd(a),
 		newUpgradeCmd(a),
 		newCheckCmd(a),
 		newUnitCmd(a),

@@ -31,6 +31,9 @@ func TestSlotsAreShared(t *testing.T) {
 	rig.Eventually(t, rig.Patience, "a knows of the others", func() bool {
 		return strings.Contains(a.Run("explain", "work").Stdout, "3 hosts share them")
 	})
+	if out := a.Must("locks").Stdout; !strings.Contains(out, "work/7") || !strings.Contains(out, "(here)") {
+		t.Errorf("%s", out)
+	}
 	if n := j.count(t, "a"); n != 8 {
 		t.Errorf("%d instances were left where they were busy", n)
 	}
