@@ -3,6 +3,8 @@ package keeper
 import (
 	"runtime/debug"
 	"time"
+
+	"qsuper/proc"
 )
 
 const (
@@ -23,7 +25,10 @@ func (b *Burst) Started() {
 	switch b.n++; {
 	case b.n < burstSize:
 	case b.timer == nil:
-		b.timer = time.AfterFunc(burstLull, debug.FreeOSMemory)
+		b.timer = time.AfterFunc(burstLull, func() {
+			debug.FreeOSMemory()
+			proc.ReleaseText()
+		})
 	case !b.timer.Reset(burstLull) && b.n > burstSize: // it has fired: the next burst begins
 		b.timer.Stop()
 		b.n = 1
