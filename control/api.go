@@ -187,6 +187,8 @@ type Command struct {
 
 	Rolling        bool   `json:"rolling,omitempty"`         // restart
 	MaxUnavailable string `json:"max_unavailable,omitempty"` // "25%" or "2"
+
+	Fleet bool `json:"fleet,omitempty"` // stop-workers, pause, resume: on every host that shares a lock store
 }
 
 // CommandReply says what was done.
@@ -196,6 +198,16 @@ type CommandReply struct {
 	TimedOut  bool      `json:"timed_out"`         // the wait ended before it was true
 	Killed    int       `json:"killed"`            // instances that had to be killed
 	Warning   string    `json:"warning,omitempty"` // done, but something about it did not work
+
+	Hosts []HostReply `json:"hosts,omitempty"` // of a command to the fleet
+}
+
+// HostReply says what became of a command on one host of the fleet.
+type HostReply struct {
+	Host  string `json:"host"`
+	Lock  string `json:"lock"` // the store by which it was reached
+	Done  bool   `json:"done"`
+	Error string `json:"error,omitempty"`
 }
 
 // Outcome is what became of one instance.

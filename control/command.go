@@ -54,6 +54,9 @@ func (c Command) Validate() error {
 			return &Invalid{Problem: fmt.Sprintf("cannot scale to %d instances", c.Count), Advice: fmt.Sprintf("give a number from 0 to %d", maxInstances)}
 		}
 	}
+	if c.Fleet && (c.Wait || c.Verb != VerbStopWorkers && c.Verb != VerbPause && c.Verb != VerbResume) {
+		return &Invalid{Problem: "this cannot be asked of the whole fleet", Advice: "stop-workers, pause and resume can, without waiting for the instances"}
+	}
 	if c.Verb != VerbRestart && (c.Rolling || c.MaxUnavailable != "") {
 		return &Invalid{Problem: c.Verb + " cannot be rolling", Advice: "only restart can"}
 	}

@@ -32,14 +32,19 @@ type lockStore struct {
 	mu    sync.Mutex
 	self  host
 	wants map[string]bool // consumers that wait for what others have
+
+	// Of the loop's goroutine.
+	looked bool            // the store has been looked at before
+	seen   map[string]bool // orders
 }
 
-// fleets are the lock stores of the configuration in force, and of those before it:
+// lockStores are the lock stores of the configuration in force, and of those before it:
 // leases are held there. One that has been changed is used as it was.
-type fleets struct {
+type lockStores struct {
 	mu      sync.Mutex
 	by      map[string]*lockStore
 	running map[*lockStore]bool
+	errands map[string]*errand // by id of the order
 }
 
 // host is what a host says of itself in a store.
@@ -49,6 +54,8 @@ type host struct {
 	PID       int             `json:"pid"`    // of the engine
 	At        time.Time       `json:"started_at"`
 	Consumers map[string]part `json:"consumers"`
+
+	Orders map[string]string `json:"orders,omitempty"` // carried out, by id; the text is why not
 }
 
 // part is how a consumer stands on one host.
@@ -97,11 +104,11 @@ func (b broken) Claim(context.Context, string, lease.Claim) (bool, error) { retu
 func (b broken) Close() error                                             { return nil }
 
 // open makes the fleets that a configuration adds.
-func (s *fleets) open(r *Runner, cfg *config.Config) {
+func (s *lockStores) open(r *Runner, cfg *config.Config) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.by == nil {
-		s.by, s.running = map[string]*lockStore{}, map[*lockStore]bool{}
+		s.by, s.running, s.errands = map[string]*lockStore{}, map[*lockStore]bool{}, map[string]*errand{}
 	}
 	for _, conf := range cfg.Locks {
 		if s.by[conf.Name] != nil {
@@ -115,8 +122,8 @@ func (s *fleets) open(r *Runner, cfg *config.Config) {
 		if err != nil { // nothing runs in its slots, and status says why
 			store = broken{err: fmt.Errorf("open: %w", err)}
 		}
-		f := &lockStore{r: r, name: conf.Name, conf: conf, wants: map[string]bool{}}
-		f.self = host{Version: 1, Daemon: cfg.Daemon.Name, PID: os.Getpid(), At: time.Now(), Consumers: map[string]part{}}
+		f := &lockStore{r: r, name: conf.Name, conf: conf, wants: map[string]bool{}, seen: map[string]bool{}}
+		f.self = host{Version: 1, Daemon: cfg.Daemon.Name, PID: os.Getpid(), At: time.Now(), Consumers: map[string]part{}, Orders: map[string]string{}}
 		f.census.Store(&census{})
 		kind, _ := lease.Lookup(conf.Type)
 		f.loop = lease.New(lease.Options{
@@ -129,7 +136,7 @@ func (s *fleets) open(r *Runner, cfg *config.Config) {
 }
 
 // run starts the loops that do not run yet.
-func (s *fleets) run(ctx context.Context, wg *sync.WaitGroup) {
+func (s *lockStores) run(ctx context.Context, wg *sync.WaitGroup) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, f := range s.by {
@@ -141,7 +148,7 @@ func (s *fleets) run(ctx context.Context, wg *sync.WaitGroup) {
 }
 
 // of is the fleet of a consumer; nil: its slots are this host's own.
-func (s *fleets) of(cfg *config.Consumer) *lockStore {
+func (s *lockStores) of(cfg *config.Consumer) *lockStore {
 	if !cfg.Shared() {
 		return nil
 	}
@@ -151,7 +158,7 @@ func (s *fleets) of(cfg *config.Consumer) *lockStore {
 }
 
 // all lists the fleets by name.
-func (s *fleets) all() []*lockStore {
+func (s *lockStores) all() []*lockStore {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var list []*lockStore
@@ -217,6 +224,9 @@ func (f *lockStore) Listed() {
 		}
 	}
 	f.census.Store(c)
+	if v.Known {
+		f.obey(v.Records)
+	}
 	for _, c := range f.r.ordered() {
 		if c.shared.Load().Lock == f.name {
 			c.box.put(leased{})

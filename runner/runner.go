@@ -59,7 +59,7 @@ type Runner struct {
 	permits  permits
 	journal  journal
 	board    board
-	fleets   fleets
+	fleets   lockStores
 	memory   memory
 	usage    func(pids []int) map[int]procUsage
 	onReload func()

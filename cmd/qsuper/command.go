@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -67,6 +68,7 @@ type wording struct {
 // unless told to.
 func newVerbCmd(a *app, verb string, w wording, cmd cobra.Command) *cobra.Command {
 	var o waitOptions
+	var fleet bool
 	cmd.Long += exitHelp(exitDone, exitFailed, exitNoDaemon, exitKilled)
 	cmd.Args, cmd.ValidArgsFunction = args(0, -1), a.completeNames
 	cmd.RunE = func(cmd *cobra.Command, names []string) error {
@@ -74,10 +76,16 @@ func newVerbCmd(a *app, verb string, w wording, cmd cobra.Command) *cobra.Comman
 			return err
 		}
 		return a.remote(cmd, func(ctx context.Context, c *control.Client, out *screen) error {
+			if fleet {
+				return runFleet(ctx, c, control.Command{Verb: verb, Names: names, Wait: o.wait, Timeout: o.limit(), Fleet: true}, w, out)
+			}
 			return runCommand(ctx, c, control.Command{Verb: verb, Names: names, Wait: o.wait, Timeout: o.limit()}, w, out)
 		})
 	}
 	o.addFlags(cmd.Flags(), false)
+	if slices.Contains(fleetVerbs, verb) {
+		cmd.Flags().BoolVar(&fleet, "fleet", false, "on every host that shares a lock store with this one; returns when each has answered")
+	}
 	return &cmd
 }
 

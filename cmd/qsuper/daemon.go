@@ -267,6 +267,9 @@ func (d *daemon) Do(ctx context.Context, c control.Command) (control.CommandRepl
 	if c.Verb == control.VerbPass {
 		return control.CommandReply{Outcomes: []control.Outcome{}}, apiError(d.runner.Pass())
 	}
+	if c.Fleet {
+		return d.fleet(ctx, c)
+	}
 	reply, err := d.runner.Do(ctx, runner.Command{
 		Verb: c.Verb, Names: c.Names, By: c.By, Now: c.Now, Wait: c.Wait, Count: c.Count,
 		Batch: c.Batch,
