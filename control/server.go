@@ -72,11 +72,15 @@ func (s *Server) Ready() <-chan struct{} { return s.ready }
 
 // Run listens and answers until ctx is done; then it takes the socket away,
 // lets answers under way end for up to 5 s, and returns nil. It fails with
-// *InUse when another daemon answers there.
+// *InUse when another daemon answers there. While something lies there that is no
+// socket, it says so and waits: nobody else could do anything about it.
 func (s *Server) Run(ctx context.Context) error {
-	sock, err := listen(ctx, s.opts)
+	sock, err := s.listen(ctx)
 	if err != nil {
 		return err
+	}
+	if sock == nil {
+		return nil
 	}
 	srv := s.httpServer(ctx)
 	failed := make(chan error, 1)
@@ -109,6 +113,25 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	serving.Wait()
 	return err
+}
+
+// listen returns nil when ctx is done before there was a place for a socket.
+func (s *Server) listen(ctx context.Context) (*socket, error) {
+	for said := false; ; said = true {
+		sock, err := listen(ctx, s.opts)
+		occupied, ok := errors.AsType[*Occupied](err)
+		if !ok {
+			return sock, err
+		}
+		if !said {
+			s.log.Error("nobody can reach this daemon, whose consumers go on", "error", occupied, "hint", occupied.Hint())
+		}
+		select {
+		case <-ctx.Done():
+			return nil, nil
+		case <-time.After(s.watch):
+		}
+	}
 }
 
 // keepReachable returns when ctx is done or accepting has failed, with the door

@@ -33,6 +33,28 @@ func (e *InUse) Hint() string {
 	return `stop it with "qsuper stop", or give this one its own daemon.socket.path and daemon.state_dir`
 }
 
+// Occupied says that something else than a socket lies where the daemon's belongs.
+type Occupied struct {
+	Path string
+	Kind string // what it is
+}
+
+func (e *Occupied) Error() string { return fmt.Sprintf("%s is no socket but %s", e.Path, e.Kind) }
+
+// Hint says what to do.
+func (e *Occupied) Hint() string { return "move it away, or set daemon.socket.path" }
+
+// Free returns *Occupied if something lies at path that no daemon has put there,
+// and that none will remove.
+func Free(path string) error {
+	info, err := os.Lstat(path)
+	if err != nil || info.Mode().Type() == fs.ModeSocket {
+		return nil // what else is wrong shows when it is bound
+	}
+	names := map[fs.FileMode]string{0: "a file", fs.ModeDir: "a directory", fs.ModeSymlink: "a symbolic link", fs.ModeNamedPipe: "a pipe"}
+	return &Occupied{Path: path, Kind: cmp.Or(names[info.Mode().Type()], "a device")}
+}
+
 // socket is a bound and listening unix socket at its final path.
 type socket struct {
 	*net.UnixListener
@@ -153,7 +175,7 @@ func vacant(ctx context.Context, path string) error {
 		return fmt.Errorf("look at socket path: %w", err)
 	}
 	if info.Mode().Type() != fs.ModeSocket {
-		return fmt.Errorf("%s is no socket: remove it, or set daemon.socket.path", path)
+		return Free(path)
 	}
 	d := net.Dialer{Timeout: time.Second}
 	c, err := d.DialContext(ctx, "unix", path)

@@ -161,7 +161,7 @@ func TestListenRefuses(t *testing.T) {
 		r.opts.Group = tc.group
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
-		if err := r.Run(ctx); err == nil || !strings.Contains(err.Error(), tc.want) {
+		if _, err := listen(ctx, r.opts); err == nil || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%s: %v, want …%s…", tc.name, err, tc.want)
 		}
 	}
@@ -184,6 +184,40 @@ func TestForeignDirectoryIsRefused(t *testing.T) {
 	err := newTestServer(t, &fakeDaemon{}, filepath.Join(dir, "s")).Run(context.Background())
 	if err == nil || !strings.Contains(err.Error(), "belongs to uid 65534") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// What lies in the place of the socket is not touched, and the daemon lives on:
+// once it is moved away it can be reached.
+func TestOccupiedPlaceIsWaitedFor(t *testing.T) {
+	r := newTestServer(t, &fakeDaemon{}, "")
+	r.watch = 10 * time.Millisecond
+	if err := os.WriteFile(r.path, []byte("precious"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- r.Run(ctx) }()
+	select {
+	case err := <-ended:
+		t.Fatalf("it has given up: %v", err)
+	case <-r.Ready():
+		t.Fatal("it says that it can be reached")
+	case <-time.After(100 * time.Millisecond):
+	}
+	if err := os.Rename(r.path, r.path+".away"); err != nil {
+		t.Fatal(err)
+	}
+	<-r.Ready()
+	if _, err := New(r.path).Status(t.Context(), StatusQuery{}); err != nil {
+		t.Error(err)
+	}
+	if text, _ := os.ReadFile(r.path + ".away"); string(text) != "precious" {
+		t.Errorf("what lay there is %q", text)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }
 

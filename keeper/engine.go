@@ -61,6 +61,7 @@ type engine struct {
 	count   int
 	upSince time.Duration
 	delay   time.Duration
+	deaths  int           // in a row, none of them of an engine that was up for steady
 	startAt time.Duration // never: not waiting to start
 	pulse   pulse
 }
@@ -120,8 +121,9 @@ func (e *engine) spawn() error {
 func (e *engine) later() {
 	now := proc.Boottime()
 	if now-e.upSince >= steady {
-		e.delay = 0
+		e.delay, e.deaths = 0, 0
 	}
+	e.deaths++
 	e.startAt = now + e.delay
 	e.k.poll.at(e.startAt)
 	e.delay = min(max(2*e.delay, firstDelay), maxDelay)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 
+	"qsuper/pidfile"
 	"qsuper/proc"
 )
 
@@ -65,6 +66,7 @@ func with[T any](body []byte, f func(T) error) error {
 
 func (k *keeper) hello(h Hello) error {
 	k.engine.greeted = true
+	_ = pidfile.ForgetCrashes(k.opt.StateDir) // it is told to people only
 	k.engine.send(frameHello, Hello{
 		Version: Version, PID: os.Getpid(), StartedAt: k.since, Engines: k.engine.count, Terminating: k.terminating,
 		Contained: k.contained,

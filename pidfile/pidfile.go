@@ -109,18 +109,8 @@ func lockFile(path string) (int, error) {
 // owner says who has the lock: the kernel knows, and where it does not tell
 // (another pid namespace) the pid file may.
 func owner(dir string) int {
-	var st unix.Stat_t
-	if unix.Stat(filepath.Join(dir, lockName), &st) == nil {
-		locks, _ := os.ReadFile("/proc/locks")
-		ino := ":" + strconv.FormatUint(st.Ino, 10)
-		for line := range strings.Lines(string(locks)) {
-			// "1: FLOCK ADVISORY WRITE 812 fd:01:1234 0 EOF"
-			f := strings.Fields(line)
-			if len(f) >= 6 && f[1] == "FLOCK" && strings.HasSuffix(f[5], ino) {
-				pid, _ := strconv.Atoi(f[4])
-				return pid
-			}
-		}
+	if pid := Holder(dir); pid > 0 {
+		return pid
 	}
 	pid, _ := readPID(filepath.Join(dir, pidName))
 	return pid

@@ -1,13 +1,18 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"time"
 
 	"qsuper/config"
+	"qsuper/control"
 	"qsuper/internal/kind"
 )
 
@@ -35,6 +40,10 @@ func (a *app) findSocket() (string, error) {
 	}
 	socket, err := a.socketIn(path)
 	if err != nil && (named || path == "qsuper.yaml") {
+		if socket := a.socketDespite(path, standard); socket != "" {
+			fmt.Fprintf(a.stderr, "qsuper: warning: %s cannot be read; asking the daemon at %s, which runs what it said before\n", path, socket)
+			return socket, nil
+		}
 		return "", err
 	}
 	if err != nil {
@@ -65,6 +74,39 @@ func (a *app) socketIn(file string) (string, error) {
 		state = within(file, s.Value)
 	}
 	return standardSocket(a.getenv, os.Geteuid(), state), nil
+}
+
+// A file that is no YAML any more often still holds the line that matters.
+var (
+	socketLine = regexp.MustCompile(`(?m)^\s*socket:\s*(?:\{\s*(?:[^}\n]*,\s*)?|\n\s+(?:\w+:.*\n\s+)*)path:\s*["']?([^"',}\s]+)`)
+	stateLine  = regexp.MustCompile(`(?m)^\s*state_dir:\s*["']?([^"',}\s]+)`)
+)
+
+// socketDespite finds the daemon of a file that cannot be understood: where its
+// text or the standard says, if a daemon answers there that runs this very file.
+// Nobody else's daemon is ever asked, for the next word may be "stop".
+func (a *app) socketDespite(file, standard string) string {
+	data, _ := os.ReadFile(file)
+	candidates := []string{standard}
+	if m := stateLine.FindSubmatch(data); m != nil {
+		candidates = append(candidates, standardSocket(a.getenv, os.Geteuid(), within(file, string(m[1]))))
+	}
+	if m := socketLine.FindSubmatch(data); m != nil {
+		candidates = append(candidates, within(file, string(m[1])))
+	}
+	abs, err := filepath.Abs(file)
+	if err != nil {
+		return ""
+	}
+	for _, socket := range slices.Backward(candidates) {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		st, err := control.New(socket).Status(ctx, control.StatusQuery{})
+		cancel()
+		if err == nil && st.Daemon.Config.Path == abs {
+			return socket
+		}
+	}
+	return ""
 }
 
 func valueOf(n *kind.Node, key string) *kind.Node {

@@ -152,7 +152,7 @@ func (a *app) remote(cmd *cobra.Command, run func(context.Context, *control.Clie
 	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
-	return run(ctx, control.New(socket), a.screen())
+	return a.absent(run(ctx, control.New(socket), a.screen()))
 }
 
 // printJSON prints a document the way a person can still read it.

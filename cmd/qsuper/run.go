@@ -133,6 +133,9 @@ func newKeeper(heir *keeper.Heir, o runOptions) (keeper.Options, error) {
 		if err != nil {
 			return opt, err
 		}
+		if err := control.Free(cfg.Daemon.Socket.Path); err != nil {
+			return opt, err
+		}
 		c.Config, c.Log, opt.StateDir = cfg.Path, cfg.Daemon.Log, cfg.Daemon.StateDir
 		opt.Binary = ownBinary(os.Args[0])
 	}

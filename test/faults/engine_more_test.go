@@ -3,6 +3,7 @@ package faults
 import (
 	"fmt"
 	"os"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -12,6 +13,7 @@ import (
 var engineMoreFaults = []fault{
 	{name: "F001_EngineKilledWhileStarting", score: 20, run: engineKilledWhileStarting},
 	{name: "F001_ExitsWhileTheEngineIsDead", score: 20, run: exitsUnseenByEngine},
+	{name: "F001_EngineThatCannotLive", score: 20, run: engineCannotLive},
 	{name: "F008_StopWhileTheEngineIsStopped", score: 20, kind: slow, run: stopWithoutEngine},
 	{name: "F005_EngineHangsAndIsReplaced", score: 20, kind: slow, run: engineHangs},
 	{name: "F066_KeeperStoppedAndContinued", score: 15, run: keeperStopped},
@@ -140,6 +142,38 @@ func keeperStopped(t *testing.T) {
 		t.Errorf("O5 fleet: it was %s and is %s", talk, now)
 	}
 	f.truth()
+	f.quiesce(0)
+	f.linesWhole(false)
+}
+
+// An engine that dies again and again is not "no daemon": who asks is told that
+// consumers go on, and when the next one is tried.
+func engineCannotLive(t *testing.T) {
+	f := startFleet(t, talkers(3))
+	f.begun(3)
+	before := f.pids()
+	d := f.alive().Daemon
+	if err := os.Mkdir(f.Path("state/intents.json"), 0o700); err != nil { // it must read this
+		t.Fatal(err)
+	}
+	kill(t, d.EnginePID)
+	var said string
+	eventually(t, rig.Patience, "status tells of it", func() bool {
+		r := f.Run("status")
+		said = r.Stderr
+		return r.Code == 4 && strings.Contains(said, "times in a row") && strings.Contains(said, "next try in")
+	})
+	if !strings.Contains(said, fmt.Sprintf("the daemon lives (keeper pid %d), and so do its consumers", d.KeeperPID)) {
+		t.Errorf("status says %q", said)
+	}
+	if err := os.Remove(f.Path("state/intents.json")); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, rig.Patience, "it answers", func() bool { _, ok := f.Status(); return ok })
+	if _, err := os.Stat(f.Path("state/engine-crashes.json")); err == nil {
+		t.Error("the record of crashes is still there")
+	}
+	f.samePIDs(before)
 	f.quiesce(0)
 	f.linesWhole(false)
 }

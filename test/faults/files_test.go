@@ -19,6 +19,7 @@ var fileFaults = []fault{
 	{name: "F023_SocketOfAnotherUser", score: 15, run: otherUser},
 	{name: "F049_FileEmptyOrGone", score: 16, run: emptyFile},
 	{name: "F053_FileThatExplodes", score: 9, run: explodingFile},
+	{name: "F049_CommandsWithABrokenFile", score: 16, run: brokenFile},
 	{name: "F056_SocketIsASymlink", score: 10, run: socketSymlink},
 	{name: "F081_StalePIDFile", score: 8, run: stalePIDFile},
 	{name: "F085_StateDiskFull", score: 8, run: stateDiskFull},
@@ -154,7 +155,9 @@ func explodingFile(t *testing.T) {
 	f.quiesce(0)
 }
 
-// A socket's place that is a link is not followed: what it points to stays.
+// What lies in the socket's place, a link or a file, is neither followed nor
+// removed. A daemon does not start over it; one that runs goes on, and can be
+// reached again once the place is free.
 func socketSymlink(t *testing.T) {
 	f := newFleet(t)
 	f.Write(f.file("", talkers(1)))
@@ -162,24 +165,49 @@ func socketSymlink(t *testing.T) {
 	if err := os.WriteFile(target, []byte("do not touch"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink(target, f.Path("q.sock")); err != nil {
+	sock := f.Path("q.sock")
+	block := func() {
+		_ = os.Remove(sock)
+		if err := os.Symlink(target, sock); err != nil {
+			t.Fatal(err)
+		}
+	}
+	block()
+	if r := f.Run("run"); r.Code != 1 || !strings.Contains(r.Stderr, sock+" is no socket but a symbolic link") {
+		t.Errorf("run over a link: exit %d, %s", r.Code, r.Stderr)
+	}
+	if err := os.Remove(sock); err != nil {
 		t.Fatal(err)
 	}
-	f.Launch()
+	f.Start()
+	f.begun(1)
+	before := f.pids()
+	engine := f.alive().Daemon.EnginePID
+	block()
+	kill(t, engine)
 	eventually(t, rig.Patience, "the log says what is wrong", func() bool {
-		return strings.Contains(rig.Tail(f.Path("daemon.log"), 1<<20), "is no socket")
+		return strings.Contains(rig.Tail(f.Path("daemon.log"), 1<<20), "is no socket but a symbolic link")
 	})
+	for range 3 {
+		r := f.Run("status")
+		if r.Code != 4 || !strings.Contains(r.Stderr, fmt.Sprintf("the daemon lives (keeper pid %d)", f.Cmd.Process.Pid)) || !strings.Contains(r.Stderr, "is no socket") {
+			t.Errorf("status: exit %d, %s", r.Code, r.Stderr)
+		}
+	}
+	if n := strings.Count(rig.Tail(f.Path("daemon.log"), 1<<20), "engine died"); n != 1 {
+		t.Errorf("the engine died %d times, of what lies there", n)
+	}
+	if err := os.Remove(sock); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, rig.Patience, "without the link the daemon answers", func() bool { _, ok := f.Status(); return ok })
 	if b, err := os.ReadFile(target); string(b) != "do not touch" {
 		t.Errorf("what the link pointed to is %q, %v", b, err)
 	}
 	if st, err := os.Lstat(target); err != nil || st.Mode() != 0o644 {
 		t.Errorf("what the link pointed to has mode %v, %v", st.Mode(), err)
 	}
-	if err := os.Remove(f.Path("q.sock")); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, rig.Patience, "without the link the daemon answers", func() bool { _, ok := f.Status(); return ok })
-	f.begun(1)
+	f.samePIDs(before)
 	f.truth()
 	f.quiesce(0)
 	f.linesWhole(false)
