@@ -20,7 +20,13 @@ type intent struct {
 	Slots   map[int]string `json:"slots,omitempty"`   // slots stopped one by one
 	Started bool           `json:"started,omitempty"` // asked for although autostart is false
 	Count   *int           `json:"count,omitempty"`   // scale
+	Gone    time.Time      `json:"gone,omitzero"`     // since when the file has no such consumer
 }
+
+// keepGone is how long it is remembered what people asked of a consumer that is no
+// longer in the file. A deploy that takes one away and puts it back must not start
+// what somebody has stopped; one of the same name a week later is another.
+const keepGone = 24 * time.Hour
 
 func (i intent) empty() bool {
 	return i.Stopped == "" && i.Paused == "" && len(i.Slots) == 0 && !i.Started && i.Count == nil
@@ -92,6 +98,32 @@ func (s *intents) change(names []string, edit func(name string, i *intent)) erro
 		return err
 	}
 	return config.ReplaceFile(s.path, raw)
+}
+
+// settle compares what is remembered with the consumers of a file, and forgets
+// those that have been gone for keepGone.
+func (s *intents) settle(known func(name string) bool, now time.Time) error {
+	s.mu.Lock()
+	var names []string
+	for name, i := range s.data.Consumers {
+		if known(name) != i.Gone.IsZero() || now.Sub(i.Gone) > keepGone && !i.Gone.IsZero() {
+			names = append(names, name)
+		}
+	}
+	s.mu.Unlock()
+	if len(names) == 0 {
+		return nil
+	}
+	return s.change(names, func(name string, i *intent) {
+		switch {
+		case known(name):
+			i.Gone = time.Time{}
+		case i.Gone.IsZero():
+			i.Gone = now
+		default:
+			*i = intent{}
+		}
+	})
 }
 
 // forgetCounts drops what `scale` had said: the file is in force again.

@@ -139,6 +139,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	if err := r.keeper.List(); err != nil {
 		return fmt.Errorf("ask the keeper what runs: %w", err)
 	}
+	r.settle(r.config)
 	select {
 	case <-r.listed:
 	case <-ctx.Done():
@@ -274,6 +275,7 @@ func (r *Runner) Apply(cfg *config.Config) bool {
 		r.loops.Go(func() { r.crew.loop(r.ctx) })
 	}
 	r.fleets.open(r, cfg)
+	r.settle(cfg)
 	old, fresh, ok := r.install(cfg)
 	if !ok {
 		return false
@@ -284,6 +286,16 @@ func (r *Runner) Apply(cfg *config.Config) bool {
 		c.box.put(observed{})
 	}
 	return true
+}
+
+// settle forgets what people asked of consumers that have long been gone.
+func (r *Runner) settle(cfg *config.Config) {
+	known := func(name string) bool {
+		return slices.ContainsFunc(cfg.Consumers, func(c *config.Consumer) bool { return c.Name == name })
+	}
+	if err := r.intents.settle(known, time.Now()); err != nil {
+		r.log.Warn("what was asked of consumers that are gone is not forgotten", "error", err)
+	}
 }
 
 // install is the part of Apply that needs the lock.

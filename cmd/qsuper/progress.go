@@ -18,6 +18,13 @@ type slotKey struct {
 	slot     int
 }
 
+// Where nobody watches, as in a deploy's log, a line is written to stderr that
+// seldom.
+const (
+	reportFirst = 10 * time.Second
+	reportEvery = 30 * time.Second
+)
+
 // progress is the line that is redrawn while a command waits: stopping orders:
 // 3 of 4 gone, 12s/30s (orders/2).
 type progress struct {
@@ -29,16 +36,18 @@ type progress struct {
 	before map[slotKey]uint64 // the run of each instance there was
 }
 
-// withProgress runs act, on a terminal with a progress line above the outcome.
+// withProgress runs act, on a terminal with a progress line above the outcome, and
+// elsewhere with a line on stderr once in a while.
 func withProgress(ctx context.Context, c *control.Client, cmd control.Command, w wording, out *screen,
 	act func() (control.CommandReply, error),
 ) (control.CommandReply, error) {
-	if !out.live || out.json || !cmd.Wait {
+	if !cmd.Wait {
 		return act()
 	}
 	p := &progress{client: c, cmd: cmd, words: w, out: out, began: time.Now(), before: map[slotKey]uint64{}}
-	if st, err := p.look(ctx); err == nil {
-		p.remember(st)
+	redraw := out.live && !out.json
+	if redraw {
+		p.begin(ctx)
 	}
 	type result struct {
 		reply control.CommandReply
@@ -49,19 +58,41 @@ func withProgress(ctx context.Context, c *control.Client, cmd control.Command, w
 		reply, err := act()
 		done <- result{reply, err}
 	}()
-	tick := time.NewTicker(progressEvery)
-	defer tick.Stop()
+	if !redraw {
+		p.begin(ctx) // meanwhile: most waits are over before anything is told of them
+	}
+	pause := reportFirst
+	if redraw {
+		pause = progressEvery
+	}
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
 	for {
 		select {
 		case r := <-done:
-			out.printf("%s", eraseLine)
-			return r.reply, r.err
-		case <-tick.C:
-			if st, err := p.look(ctx); err == nil {
-				out.measure()
-				out.printf("%s%s", eraseLine, out.cut(p.text(st, time.Now()), out.width-1))
+			if redraw {
+				out.printf("%s", eraseLine)
 			}
+			return r.reply, r.err
+		case <-timer.C:
+			p.show(ctx, redraw)
 		}
+		if !redraw {
+			pause = reportEvery
+		}
+		timer.Reset(pause)
+	}
+}
+
+func (p *progress) show(ctx context.Context, redraw bool) {
+	st, err := p.look(ctx)
+	switch {
+	case err != nil:
+	case redraw:
+		p.out.measure()
+		p.out.printf("%s%s", eraseLine, p.out.cut(p.text(st, time.Now()), p.out.width-1))
+	default:
+		fmt.Fprintln(p.out.stderr, "qsuper:", p.text(st, time.Now()))
 	}
 }
 
@@ -69,6 +100,13 @@ func (p *progress) look(ctx context.Context) (control.Status, error) {
 	ctx, cancel := context.WithTimeout(ctx, progressEvery)
 	defer cancel()
 	return p.client.Status(ctx, control.StatusQuery{Names: p.cmd.Names, Slots: true})
+}
+
+// begin notes which instances there are.
+func (p *progress) begin(ctx context.Context) {
+	if st, err := p.look(ctx); err == nil {
+		p.remember(st)
+	}
 }
 
 func (p *progress) remember(st control.Status) {

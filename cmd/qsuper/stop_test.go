@@ -218,6 +218,18 @@ func TestProgressLine(t *testing.T) {
 	}
 }
 
+// Where nobody watches, progress is a line on stderr, and stdout has the outcome only.
+func TestProgressInALog(t *testing.T) {
+	c := serve(t, scenario("fleet", noon))
+	out, text, errs := paper(0)
+	p := &progress{client: c, cmd: control.Command{Names: []string{"orders"}}, words: restartWords, out: out, began: time.Now(), before: map[slotKey]uint64{}}
+	p.begin(t.Context())
+	p.show(t.Context(), false)
+	if !strings.HasPrefix(errs.String(), "qsuper: restarting orders") || !strings.Contains(errs.String(), " renewed, 0s") || strings.Contains(errs.String(), "\x1b") || text.String() != "" {
+		t.Errorf("stderr %q, stdout %q", errs, text)
+	}
+}
+
 func TestProgressIsErased(t *testing.T) {
 	_, c := draining(t, 3*progressEvery)
 	out, text, _ := paper(80)
