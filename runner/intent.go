@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -140,4 +141,15 @@ func (s *intents) forgetCounts() error {
 		return nil
 	}
 	return s.change(names, func(_ string, i *intent) { i.Count = nil })
+}
+
+// settle forgets what people asked of consumers that have long been gone.
+func (r *Runner) settle(cfg *config.Config) {
+	known := func(name string) bool {
+		return slices.ContainsFunc(cfg.Consumers, func(c *config.Consumer) bool { return c.Name == name }) ||
+			slices.ContainsFunc(cfg.Jobs, func(j *config.Job) bool { return j.Name == name })
+	}
+	if err := r.intents.settle(known, time.Now()); err != nil {
+		r.log.Warn("what was asked of consumers that are gone is not forgotten", "error", err)
+	}
 }

@@ -288,16 +288,6 @@ func (r *Runner) Apply(cfg *config.Config) bool {
 	return true
 }
 
-// settle forgets what people asked of consumers that have long been gone.
-func (r *Runner) settle(cfg *config.Config) {
-	known := func(name string) bool {
-		return slices.ContainsFunc(cfg.Consumers, func(c *config.Consumer) bool { return c.Name == name })
-	}
-	if err := r.intents.settle(known, time.Now()); err != nil {
-		r.log.Warn("what was asked of consumers that are gone is not forgotten", "error", err)
-	}
-}
-
 // install is the part of Apply that needs the lock.
 func (r *Runner) install(cfg *config.Config) (old, fresh map[string]*poller, ok bool) {
 	r.mu.Lock()
