@@ -46,10 +46,11 @@ lint: ## gofmt, vet, staticcheck where it is installed
 	@if command -v staticcheck >/dev/null; then staticcheck ./...; fi
 
 check: lint generate unit ## what must be true before a commit
-	git diff --exit-code -- slot/doc.go
+	git diff --exit-code -- slot/doc.go docs/reference.md
 
 generate: ## files that are made from code
 	$(GO) test ./slot -run TestEveryReachableState -update
+	$(GO) test ./cmd/qsuper -run TestReference -update
 
 bench: build ## qsuper beside runit, s6, Supervisor and bare C, in one run
 	$(GO) run ./bench -qsuper bin/qsuper

@@ -112,8 +112,8 @@ type ExitStatus struct {
 	Run     uint64    `json:"run"`
 	Code    int       `json:"code"` // -1 when a signal ended it or nothing is known
 	Signal  string    `json:"signal"`
-	Class   string    `json:"class"` // clean empty recycled stopped crashed oom misconfigured permanent unknown fenced
-	Step    string    `json:"step"`  // which step of a stop ended it: "", "signal", "kill"
+	Class   string    `json:"class"` // clean empty recycled stopped crashed oom timeout misconfigured permanent unknown fenced: see gates.md
+	Step    string    `json:"step"`  // which step of a stop ended it: "" (it ended by itself), signal, idle, kill
 	At      time.Time `json:"at"`
 	Seconds float64   `json:"seconds"` // how long it ran
 	Detail  string    `json:"detail,omitempty"`

@@ -29,8 +29,8 @@ type Route struct {
 var Routes = []Route{
 	{"GET", "/v1/status", Read, "the fleet: ?name=… (repeated), slots=true, usage=true", (*Server).status},
 	{"GET", "/v1/explain", Read, "the gates of ?name=consumer or consumer/slot, with their evidence", (*Server).explain},
-	{"GET", "/v1/events", Read, "transitions as JSON lines: ?n=100, follow=true, name=… (repeated)", (*Server).events},
-	{"GET", "/v1/logs", Read, "consumers' output as JSON lines: ?n=100, follow=true, name=… (repeated)", (*Server).logs},
+	{"GET", "/v1/events", Read, "transitions as JSON lines: ?n=100, follow=true, from=CURSOR, name=… (repeated)", (*Server).events},
+	{"GET", "/v1/logs", Read, "consumers' output as JSON lines: ?n=100, follow=true, from=CURSOR, marks=true, name=… (both repeated)", (*Server).logs},
 	{"GET", "/v1/alerts", Read, "every alert: what it tells of, and whether it arrives", (*Server).alerts},
 	{"POST", "/v1/alerts/test", Operate, "send a test by every way of an alert", (*Server).testAlert},
 	{"POST", "/v1/command", Operate, "start, stop, restart, stop-workers, pause, resume or scale consumers", (*Server).command},
