@@ -34,6 +34,9 @@ func FuzzRuns(f *testing.F) {
 	f.Add(append([]byte("qsuper runs, boot "), boot...))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		dir := t.TempDir()
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, runsName)), 0o700); err != nil {
+			t.Fatal(err)
+		}
 		if err := os.WriteFile(filepath.Join(dir, runsName), text, 0o600); err != nil {
 			t.Fatal(err)
 		}
