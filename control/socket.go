@@ -24,9 +24,17 @@ const maxPath = 107
 const silence = 2 * time.Second
 
 // InUse says that another daemon already answers at the socket.
-type InUse struct{ Path string }
+type InUse struct {
+	Path string
+	PID  int // of its keeper; 0: not known
+}
 
-func (e *InUse) Error() string { return "another daemon answers at " + e.Path }
+func (e *InUse) Error() string {
+	if e.PID > 0 {
+		return fmt.Sprintf("another daemon answers at %s, with pid %d and another state directory", e.Path, e.PID)
+	}
+	return "another daemon answers at " + e.Path
+}
 
 // Hint says how to have two daemons.
 func (e *InUse) Hint() string {

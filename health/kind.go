@@ -53,7 +53,7 @@ func Register[C any](k Kind, defaults C, open func(C) (Conn, error)) {
 			d.Problems.Add(n.Get("timeout").Value, path+".timeout", "must be more than 0")
 		}
 		v, ok := any(&s.config).(interface{ Validate() error })
-		if ok && len(d.Problems) == before {
+		if ok && len(d.Problems) == before && !n.Incomplete() {
 			if err := v.Validate(); err != nil {
 				d.Problems.Add(n, path, "%v", err)
 			}

@@ -226,6 +226,11 @@ func TestLookHidesSecrets(t *testing.T) {
 		}
 		closeProbe(t, p)
 	}
+	// A password of one letter must not eat the words that say what is wrong.
+	short := func(context.Context) error { return errors.New("dial tcp p: amqp://u:p@h/p?x=p: no route, p") }
+	brief := health.NewProbe("c", &fake{ping: short, secrets: []string{"p"}}, time.Second)
+	check(t, "a short secret", "dial tcp ***: amqp://u:***@h/***?x=***: no route, ***", brief.Look(t.Context(), nil).Err)
+	closeProbe(t, brief)
 	long := func(context.Context) error { return errors.New(strings.Repeat("é", 1000)) }
 	p := health.NewProbe("c", &fake{ping: long}, time.Second)
 	defer closeProbe(t, p)

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // longest is how many bytes of an error text are kept.
@@ -54,10 +55,41 @@ func hide(text string, secrets []string) string {
 	// The longest first: a part of a secret may be a secret too.
 	slices.SortFunc(forms, func(a, b string) int { return len(b) - len(a) })
 	for _, form := range forms {
-		text = strings.ReplaceAll(text, form, "***")
+		text = hideForm(text, form)
 	}
 	return text
 }
+
+// shortest is from how many bytes on a secret is hidden within words as well: a
+// shorter one is part of too many that say what is wrong.
+const shortest = 4
+
+func hideForm(text, form string) string {
+	if len(form) >= shortest {
+		return strings.ReplaceAll(text, form, "***")
+	}
+	var b strings.Builder
+	for rest := text; ; {
+		i := strings.Index(rest, form)
+		if i < 0 {
+			return b.String() + rest
+		}
+		before, _ := utf8.DecodeLastRuneInString(rest[:i])
+		if i == 0 {
+			before, _ = utf8.DecodeLastRuneInString(b.String())
+		}
+		after, _ := utf8.DecodeRuneInString(rest[i+len(form):])
+		b.WriteString(rest[:i])
+		if inWord(before) || inWord(after) {
+			b.WriteString(form)
+		} else {
+			b.WriteString("***")
+		}
+		rest = rest[i+len(form):]
+	}
+}
+
+func inWord(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }
 
 func unquote(s string) string { return s[1 : len(s)-1] }
 

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"qsuper/pidfile"
 	"qsuper/proc"
 )
 
@@ -127,6 +128,17 @@ func (e *engine) later() {
 	e.startAt = now + e.delay
 	e.k.poll.at(e.startAt)
 	e.delay = min(max(2*e.delay, firstDelay), maxDelay)
+}
+
+// noteCrash tells those whom no engine answers.
+func (e *engine) noteCrash(exit proc.Exit) {
+	now := time.Now()
+	err := pidfile.NoteCrashes(e.k.opt.StateDir, pidfile.Crashes{
+		Keeper: os.Getpid(), Count: e.deaths, Code: exit.Code, Signal: int(exit.Signal), At: now, Next: now.Add(e.startAt - proc.Boottime()),
+	})
+	if err != nil {
+		e.k.log.Debug("the engine's crash not noted", "error", err)
+	}
 }
 
 // ready is called for the socket.

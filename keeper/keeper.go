@@ -371,14 +371,8 @@ func (k *keeper) engineGone(pid int, exit proc.Exit) {
 		k.takeOver("the engine is gone")
 	}
 	k.engine.later()
-	if k.quit {
-		return
-	}
-	err := pidfile.NoteCrashes(k.opt.StateDir, pidfile.Crashes{
-		Keeper: os.Getpid(), Count: k.engine.deaths, Code: exit.Code, Signal: int(exit.Signal), At: time.Now(), Next: time.Now().Add(k.engine.startAt - proc.Boottime()),
-	})
-	if err != nil {
-		k.log.Debug("the engine's crash not noted", "error", err)
+	if !k.quit {
+		k.engine.noteCrash(exit)
 	}
 }
 

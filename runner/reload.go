@@ -20,7 +20,7 @@ func (c *consumer) adopt(m keeper.SlotInfo, now time.Time) {
 		c.grow()
 	}
 	u := c.units[n]
-	c.recollect(u.recall(m.Memo, now), now)
+	c.recollect(u.recall(m.Memo, 2*max(c.cfg.Backoff.Max, time.Minute), now), now)
 	if e := u.state.Last; e.Run != 0 {
 		c.memory.Breaker.Recall(n, e, now)
 	}

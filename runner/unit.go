@@ -123,14 +123,15 @@ func (u *unit) memo(of *common) []byte {
 }
 
 // recall puts a memo of an earlier engine into a fresh slot, and returns what it
-// says of the consumer; nil: nothing.
-func (u *unit) recall(raw []byte, now time.Time) *common {
+// says of the consumer; nil: nothing. A wait in it ends at a moment of the wall
+// clock, which may have been set back since: it is longest, at most.
+func (u *unit) recall(raw []byte, longest time.Duration, now time.Time) *common {
 	var m memo
 	if len(raw) == 0 || json.Unmarshal(raw, &m) != nil {
 		return nil
 	}
 	u.finger, u.lease.token = m.Finger, m.Token
-	u.state.Failures, u.state.Quick = m.Failures, m.Quick
+	u.state.Failures, u.state.Quick = max(0, m.Failures), max(0, m.Quick)
 	for _, e := range m.Exits {
 		u.remember(slot.ExitRecord{
 			Run: e.Run, Code: e.Code, Signal: e.Signal, Class: e.Class, Step: e.Step, Cause: e.Cause,
@@ -146,7 +147,7 @@ func (u *unit) recall(raw []byte, now time.Time) *common {
 	case m.Final:
 		u.state.Phase, u.state.Final, u.state.Reason = slot.Halted, true, why
 	case m.Due != 0:
-		u.state.Phase, u.state.Reason, u.state.Deadline = slot.Waiting, why, now.Add(time.UnixMilli(m.Due).Sub(now))
+		u.state.Phase, u.state.Reason, u.state.Deadline = slot.Waiting, why, now.Add(min(time.UnixMilli(m.Due).Sub(now), longest))
 	}
 	return m.Common
 }

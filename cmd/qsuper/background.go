@@ -84,10 +84,13 @@ func startFailed(err error, said string) error {
 		code = e.ExitCode()
 	}
 	said = strings.TrimPrefix(strings.TrimSpace(said), "qsuper: ")
-	if said == "" {
-		said = "it said nothing"
+	if said != "" {
+		return &exitError{code: code, err: errors.New("the daemon ended at once: " + said)}
 	}
-	return &exitError{code: code, err: errors.New("the daemon ended at once: " + said)}
+	return &exitError{
+		code: code, err: fmt.Errorf("the daemon ended at once with exit code %d, and could not write why into its log", code),
+		hint: `is the disk full? "qsuper run" says what is wrong on the terminal`,
+	}
 }
 
 // tailFrom is what a file has gained since offset, at most 4 KiB of it.

@@ -78,8 +78,8 @@ func (a *app) socketIn(file string) (string, error) {
 
 // A file that is no YAML any more often still holds the line that matters.
 var (
-	socketLine = regexp.MustCompile(`(?m)^\s*socket:\s*(?:\{\s*(?:[^}\n]*,\s*)?|\n\s+(?:\w+:.*\n\s+)*)path:\s*["']?([^"',}\s]+)`)
-	stateLine  = regexp.MustCompile(`(?m)^\s*state_dir:\s*["']?([^"',}\s]+)`)
+	socketLine = regexp.MustCompile(`(?m)(?:^|[\s{,])socket:\s*(?:\{[^}\n]*?|\n(?:\s+\w+:.*\n)*?\s+)\bpath:\s*["']?([^"',}\s]+)`)
+	stateLine  = regexp.MustCompile(`(?m)(?:^|[\s{,])state_dir:\s*["']?([^"',}\s]+)`)
 )
 
 // socketDespite finds the daemon of a file that cannot be understood: where its

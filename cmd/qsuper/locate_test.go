@@ -79,3 +79,21 @@ func TestFindSocketPrefers(t *testing.T) {
 		t.Errorf("--socket: %s", got)
 	}
 }
+
+// A file that is no YAML any more still says where its daemon is, however it is written.
+func TestSocketInABrokenFile(t *testing.T) {
+	for text, want := range map[string]string{
+		"daemon: {state_dir: state, log_dir: logs, socket: {path: q.sock}}\nx: [\n": "q.sock",
+		"daemon:\n  socket:\n    mode: \"0660\"\n    path: \"/run/a.sock\"\n\tx":    "/run/a.sock",
+		"daemon:\n  socket: {mode: \"0660\", path: /run/b.sock, group: x}\n":        "/run/b.sock",
+		"daemon:\n  websocket: {path: /no}\n  state_dir: /s\n":                      "",
+	} {
+		got := ""
+		if m := socketLine.FindStringSubmatch(text); m != nil {
+			got = m[1]
+		}
+		if got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}

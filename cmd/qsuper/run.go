@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -133,7 +134,7 @@ func newKeeper(heir *keeper.Heir, o runOptions) (keeper.Options, error) {
 		if err != nil {
 			return opt, err
 		}
-		if err := control.Free(cfg.Daemon.Socket.Path); err != nil {
+		if err := reachable(cfg.Daemon); err != nil {
 			return opt, err
 		}
 		c.Config, c.Log, opt.StateDir = cfg.Path, cfg.Daemon.Log, cfg.Daemon.StateDir
@@ -156,6 +157,23 @@ func quieter(log config.DaemonLog, once bool) config.DaemonLog {
 		log.Level = "warn"
 	}
 	return log
+}
+
+// reachable refuses a daemon that nobody could talk to. At the socket of another
+// one it would run everything a second time, for slots are locked in the state
+// directory. An engine that answers for a keeper that is dead will be gone soon.
+func reachable(d config.Daemon) error {
+	if err := control.Free(d.Socket.Path); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	st, err := control.New(d.Socket.Path).Status(ctx, control.StatusQuery{})
+	other := st.Daemon.KeeperPID
+	if err != nil || other <= 0 || other == pidfile.Holder(d.StateDir) || syscall.Kill(other, 0) == syscall.ESRCH {
+		return nil
+	}
+	return &control.InUse{Path: d.Socket.Path, PID: other}
 }
 
 // loadDaemon finds and checks the file. The path is absolute from then on.

@@ -81,3 +81,22 @@ func Quote(text string) string {
 	}
 	return fmt.Sprintf("%q", text)
 }
+
+// Incomplete says whether something in n could not be filled in. Then what it says
+// as a whole cannot be judged.
+func (n *Node) Incomplete() bool {
+	if n.Bad {
+		return true
+	}
+	for _, item := range n.Items {
+		if item.Incomplete() {
+			return true
+		}
+	}
+	for _, e := range n.Entries {
+		if e.Value.Incomplete() {
+			return true
+		}
+	}
+	return false
+}

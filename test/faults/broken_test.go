@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -44,4 +45,47 @@ func brokenFile(t *testing.T) {
 		t.Errorf("status without a daemon: exit %d, %s", r.Code, r.Stderr)
 	}
 	f.noLeftovers()
+}
+
+// A daemon with a state directory of its own and the socket of another one would
+// run the whole fleet a second time. It does not start, by no command.
+func sameSocket(t *testing.T) {
+	f := startFleet(t, talkers(2))
+	f.begun(2)
+	before := f.pids()
+	text, err := os.ReadFile(f.Path("qsuper.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := f.Path("other.yaml")
+	if err := os.WriteFile(other, []byte(strings.Replace(string(text), "state_dir: state", "state_dir: state2", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r := f.Run("run", "-c", other); r.Code != 75 || !strings.Contains(r.Stderr, fmt.Sprintf("with pid %d and another state directory", f.Cmd.Process.Pid)) {
+		t.Errorf("run: exit %d, %s", r.Code, r.Stderr)
+	}
+	if _, err := os.Stat(f.Path("state2")); err == nil {
+		t.Error("it has touched its state directory")
+	}
+	f.samePIDs(before)
+	f.begunOnly(2)
+	f.quiesce(0)
+	f.linesWhole(false)
+}
+
+// With no space for anything the daemon ends at once, and who started it is told
+// where to look.
+func startOnFullDisk(t *testing.T) {
+	f := newFleet(t)
+	f.Write(f.file("", talkers(1)))
+	for _, dir := range []string{"state", "logs"} {
+		f.fill(f.smallDisk(dir, "64k"))
+	}
+	if r := f.Run("start"); r.Code != 1 || !strings.Contains(r.Stderr, "is the disk full?") {
+		t.Errorf("start: exit %d, %s", r.Code, r.Stderr)
+	}
+	if r := f.Run("run"); r.Code != 1 || !strings.Contains(r.Stderr, "no space left on device") {
+		t.Errorf("run: exit %d, %s", r.Code, r.Stderr)
+	}
+	f.begunOnly(0)
 }

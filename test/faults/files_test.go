@@ -21,7 +21,9 @@ var fileFaults = []fault{
 	{name: "F053_FileThatExplodes", score: 9, run: explodingFile},
 	{name: "F049_CommandsWithABrokenFile", score: 16, run: brokenFile},
 	{name: "F056_SocketIsASymlink", score: 10, run: socketSymlink},
+	{name: "F004_AnotherDaemonAtTheSocket", score: 20, run: sameSocket},
 	{name: "F081_StalePIDFile", score: 8, run: stalePIDFile},
+	{name: "F085_StartOnAFullDisk", score: 8, run: startOnFullDisk},
 	{name: "F085_StateDiskFull", score: 8, run: stateDiskFull},
 	{name: "F122_ReloadTouchesOnlyWhatChanged", score: 8, run: reloadSome},
 }
