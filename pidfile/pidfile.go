@@ -57,7 +57,7 @@ func Acquire(dir string) (*Lock, error) {
 	fd, err := lockFile(filepath.Join(dir, lockName))
 	for began := time.Now(); err == unix.EWOULDBLOCK; fd, err = lockFile(filepath.Join(dir, lockName)) {
 		held := &Held{Dir: dir, PID: owner(dir)}
-		if held.PID == 0 || alive(held.PID) || time.Since(began) > heirTime {
+		if held.PID == 0 || Alive(held.PID) || time.Since(began) > heirTime {
 			return nil, held
 		}
 		time.Sleep(heirTime / 400)
@@ -76,8 +76,8 @@ func Acquire(dir string) (*Lock, error) {
 // heirTime bounds the wait for children of a dead daemon.
 const heirTime = 2 * time.Second
 
-// alive says whether a process has not ended; one that nobody has reaped has.
-func alive(pid int) bool {
+// Alive says whether a process has not ended; one that nobody has reaped has.
+func Alive(pid int) bool {
 	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
 	_, rest, _ := strings.Cut(string(b), ") ")
 	return err == nil && !strings.HasPrefix(rest, "Z") && !strings.HasPrefix(rest, "X")

@@ -46,6 +46,8 @@ var documents = []struct {
 	{"`--json` of start, stop, restart, stop-workers, pause, resume, scale", control.CommandReply{}},
 	{"`qsuper reload --json`", control.ReloadReply{}},
 	{"`qsuper upgrade --json`", control.UpgradeReply{}},
+	{"`qsuper jobs run --json`, POST /v1/jobs/run", control.JobReply{}},
+	{"An entry of GET /v1/alerts", control.AlertStatus{}},
 	{"An error over the socket", control.Failure{}},
 }
 

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -170,7 +169,7 @@ func reachable(d config.Daemon) error {
 	defer cancel()
 	st, err := control.New(d.Socket.Path).Status(ctx, control.StatusQuery{})
 	other := st.Daemon.KeeperPID
-	if err != nil || other <= 0 || other == pidfile.Holder(d.StateDir) || syscall.Kill(other, 0) == syscall.ESRCH {
+	if err != nil || other <= 0 || other == pidfile.Holder(d.StateDir) || !pidfile.Alive(other) {
 		return nil
 	}
 	return &control.InUse{Path: d.Socket.Path, PID: other}
