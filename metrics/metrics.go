@@ -8,6 +8,7 @@ package metrics
 
 import (
 	"net/http"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -25,11 +26,14 @@ type Source interface {
 // of the truth.
 func Handler(s Source) http.Handler {
 	r := prometheus.NewRegistry()
-	r.MustRegister(collector{s}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	r.MustRegister(collector{s, time.Now}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return promhttp.HandlerFor(r, promhttp.HandlerOpts{ErrorHandling: promhttp.HTTPErrorOnError, MaxRequestsInFlight: 4})
 }
 
-type collector struct{ source Source }
+type collector struct {
+	source Source
+	now    func() time.Time
+}
 
 // Describe sends all descriptions, so that a name used twice is found at start.
 func (collector) Describe(out chan<- *prometheus.Desc) {
@@ -49,6 +53,9 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	s.daemon(st.Daemon)
 	for _, consumer := range st.Consumers {
 		s.consumer(consumer)
+	}
+	for _, job := range st.Jobs {
+		s.job(job, c.now())
 	}
 	for _, conn := range st.Connections {
 		s.connection(conn)
@@ -122,6 +129,27 @@ func (s sender) queue(consumer string, q *control.QueueStatus) {
 	}
 	if q.OldestSeconds != nil {
 		s.gauge(oldest, *q.OldestSeconds, consumer, q.Connection, q.Name)
+	}
+}
+
+func (s sender) job(j control.JobStatus, now time.Time) {
+	s.gauge(jobHealthy, truth(j.Healthy), j.Name)
+	s.gauge(jobRunning, truth(j.Running), j.Name)
+	s.count(jobSkipped, float64(j.Skipped), j.Name)
+	late := 0.0
+	for _, f := range j.Open {
+		if f.PID == 0 && !f.Manual {
+			late = max(late, now.Sub(f.At).Seconds())
+		}
+	}
+	s.gauge(jobLate, late, j.Name)
+	if j.Next != nil {
+		s.gauge(jobNext, float64(j.Next.Unix()), j.Name)
+	}
+	if e := j.Last; e != nil {
+		s.gauge(jobLast, float64(e.At.Unix()), j.Name)
+		s.gauge(jobSeconds, e.Seconds, j.Name)
+		s.gauge(jobFailed, truth(e.Class != "clean" && e.Class != "empty" && e.Class != "stopped"), j.Name)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
@@ -46,12 +47,12 @@ qsuper_consumer_log_dropped_bytes_total{consumer="orders"} 15
 # TYPE qsuper_queue_ready_messages gauge
 qsuper_queue_ready_messages{connection="broker",consumer="orders",queue="orders"} 12
 `
-	err := testutil.CollectAndCompare(collector{source{st: fleet(3)}}, strings.NewReader(want),
+	err := testutil.CollectAndCompare(collector{source{st: fleet(3)}, time.Now}, strings.NewReader(want),
 		"qsuper_consumer_exits_total", "qsuper_consumer_log_dropped_bytes_total", "qsuper_queue_ready_messages", "qsuper_queue_in_flight_messages")
 	if err != nil {
 		t.Error(err)
 	}
-	problems, err := testutil.CollectAndLint(collector{source{st: fleet(1)}})
+	problems, err := testutil.CollectAndLint(collector{source{st: fleet(1)}, time.Now})
 	if err != nil || len(problems) > 0 {
 		t.Errorf("%v %v", problems, err)
 	}
@@ -59,7 +60,7 @@ qsuper_queue_ready_messages{connection="broker",consumer="orders",queue="orders"
 
 // TestSeriesDoNotGrowWithInstances is what keeps a Prometheus alive.
 func TestSeriesDoNotGrowWithInstances(t *testing.T) {
-	few, many := testutil.CollectAndCount(collector{source{st: fleet(1)}}), testutil.CollectAndCount(collector{source{st: fleet(1000)}})
+	few, many := testutil.CollectAndCount(collector{source{st: fleet(1)}, time.Now}), testutil.CollectAndCount(collector{source{st: fleet(1000)}, time.Now})
 	if few != many {
 		t.Errorf("%d series for one instance, %d for a thousand", few, many)
 	}
@@ -71,5 +72,29 @@ func TestNoAnswerIsNoScrape(t *testing.T) {
 	Handler(source{err: errors.New("the engine is ending")}).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 	if w.Code != 500 || strings.Contains(w.Body.String(), "qsuper_connection_up") {
 		t.Error(w.Code, fmt.Sprintf("%.200s", w.Body))
+	}
+}
+
+// TestJobs: a fire that waits is late by its age, one that runs is not.
+func TestJobs(t *testing.T) {
+	now := time.Unix(1000, 0)
+	st := control.Status{Jobs: []control.JobStatus{{
+		Name: "reindex", Healthy: true, Skipped: 2, Last: &control.JobEnd{At: time.Unix(600, 0), Class: "timeout", Seconds: 30},
+		Open: []control.JobFire{{At: time.Unix(700, 0), PID: 7}, {At: time.Unix(940, 0)}},
+	}}}
+	want := `
+# HELP qsuper_job_last_failed 1 when the last run failed, retries included.
+# TYPE qsuper_job_last_failed gauge
+qsuper_job_last_failed{job="reindex"} 1
+# HELP qsuper_job_late_seconds How long the oldest fire that is due has not been started; 0 when none is.
+# TYPE qsuper_job_late_seconds gauge
+qsuper_job_late_seconds{job="reindex"} 60
+# HELP qsuper_job_skipped_total Fires that were not started.
+# TYPE qsuper_job_skipped_total counter
+qsuper_job_skipped_total{job="reindex"} 2
+`
+	c := collector{source{st: st}, func() time.Time { return now }}
+	if err := testutil.CollectAndCompare(c, strings.NewReader(want), "qsuper_job_last_failed", "qsuper_job_late_seconds", "qsuper_job_skipped_total"); err != nil {
+		t.Error(err)
 	}
 }

@@ -46,6 +46,15 @@ var (
 	queueConsumers = desc("queue_consumers", "Consumers that the broker sees. Absent when unknown.", "consumer", "connection", "queue")
 	oldest         = desc("queue_oldest_seconds", "Age of the oldest message that waits. Absent when unknown.", "consumer", "connection", "queue")
 
+	jobHealthy = desc("job_healthy", "0 while a fire is due and something keeps it from starting.", "job")
+	jobRunning = desc("job_running", "1 while a run is under way.", "job")
+	jobLate    = desc("job_late_seconds", "How long the oldest fire that is due has not been started; 0 when none is.", "job")
+	jobNext    = desc("job_next_time_seconds", "The next fire, Unix time.", "job")
+	jobLast    = desc("job_last_time_seconds", "The fire of the last run that has ended, Unix time.", "job")
+	jobSeconds = desc("job_last_duration_seconds", "How long the last run took.", "job")
+	jobFailed  = desc("job_last_failed", "1 when the last run failed, retries included.", "job")
+	jobSkipped = desc("job_skipped_total", "Fires that were not started.", "job")
+
 	up            = desc("connection_up", "1 when the connection answered the last look.", "connection", "type")
 	latency       = desc("connection_probe_seconds", "How long the last look took.", "connection", "type")
 	probes        = desc("connection_probes_total", "Looks at the connection.", "connection", "type")

@@ -36,6 +36,8 @@ consumers:
   emails: {command: [sleep, "1000"], queue: {connection: db, name: orders}, instances: {min: 0, max: 4, per_instance: 10}}
   broken: {command: ["false"], backoff: {initial: 5s, max: 10s}}
   needy: {command: [sleep, "1000"], requires: [gone]}
+jobs:
+  nightly: {schedule: "0 3 * * *", timezone: UTC, command: ["true"]}
 `, addr, q.path()))
 	if err := os.WriteFile(d.Path("token"), []byte(pageToken), 0o600); err != nil {
 		t.Fatal(err)
@@ -79,6 +81,9 @@ consumers:
 	b.do("events", chromedp.Navigate("http://"+addr+"/#/events"))
 	b.sees("transitions", `document.querySelectorAll(".events tbody tr").length > 3`)
 	b.shot("events")
+	b.do("jobs", chromedp.Click(`a[href="#/jobs"]`), chromedp.Click("td.acts button"), chromedp.WaitVisible("#ask"), chromedp.Click("#ask-ok"))
+	b.sees("the job's run", `text("main").includes("0 3 * * *") && text("main").includes("clean")`)
+	b.shot("jobs")
 	b.do("sign out", chromedp.Click("header form button"), chromedp.WaitVisible("input[name=token]"))
 	b.quiet()
 }

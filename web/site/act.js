@@ -42,13 +42,29 @@ export async function act(verb, name, running) {
   const body = { verb, names: [name], wait: false };
   if (verb === "scale") body.count = Number($("ask-count").value);
   try {
-    const answer = await fetch("/v1/command", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
-    const reply = await answer.json();
-    if (!answer.ok) throw new Error([reply.error, reply.hint].filter(Boolean).join(": "));
+    const reply = await tell("/v1/command", body);
     toast(reply.warning || `${label}: ${name}`, Boolean(reply.warning));
   } catch (e) {
     toast(`${label} ${name}: ${e.message}`, true);
   }
+}
+
+// runJob starts a run of a job beside its schedule.
+export async function runJob(name) {
+  if (!await ask(`Run ${name} now?`, `Start a run of ${name} now, whatever its schedule says.`, "Run", null)) return;
+  try {
+    const reply = await tell("/v1/jobs/run", { name });
+    toast(reply.skipped ? `${name} does not run: ${reply.skipped}` : `Run: ${name}`, Boolean(reply.skipped));
+  } catch (e) {
+    toast(`Run ${name}: ${e.message}`, true);
+  }
+}
+
+async function tell(path, body) {
+  const answer = await fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+  const reply = await answer.json();
+  if (!answer.ok) throw new Error([reply.error, reply.hint].filter(Boolean).join(": "));
+  return reply;
 }
 
 // menu offers what makes sense in a consumer's state.

@@ -1,8 +1,8 @@
 // The frame: which view is shown, the live connection, and what both share.
 import { h, text, attr, keyed, number, span, since, clock } from "/dom.js";
 import { fleet } from "/fleet.js";
-import { consumer } from "/consumer.js";
-import { act, toast } from "/act.js";
+import { consumer, how } from "/consumer.js";
+import { runJob, toast } from "/act.js";
 import { lines } from "/stream.js";
 
 const $ = (id) => document.getElementById(id);
@@ -112,15 +112,24 @@ function connections(root) {
 }
 
 function jobs(root) {
-  return simple(root, "Jobs", ["Name", "Next", "Last", "Exit", "Took", "Now", ""], (body, st) =>
-    keyed(body, st.jobs || [], (j) => j.name, (j) => h("tr", {}, h("th", { scope: "row" }, h("a", { href: "#/c/" + encodeURIComponent(j.name) }, j.name)), ...[0, 0, 0, 0, 0].map(() => h("td")),
-      h("td.acts", {}, h("button.plain", { type: "button", onclick: () => act("run", j.name) }, "Run now"))), (tr, j) => {
-      const [, next, last, exit, took, now] = tr.children;
+  return simple(root, "Jobs", ["Name", "Schedule", "State", "Next", "Last", "How", "Took", "Skipped", ""], (body, st) =>
+    keyed(body, st.jobs || [], (j) => j.name, (j) => h("tr", {}, h("th", { scope: "row" }, j.name), ...[0, 0, 0, 0, 0, 0, 0].map(() => h("td")), h("td.acts")), (tr, j) => {
+      const [, schedule, state, next, last, ended, took, skipped, acts] = tr.children;
+      text(schedule, j.schedule);
+      attr(schedule, "title", j.timezone);
+      if (!state.firstChild) state.append(h("span.badge"), h("small"));
+      text(state.firstChild, j.running ? "running" : j.state);
+      attr(state.firstChild, "class", `badge ${j.running ? "running" : j.state}${j.healthy ? "" : " bad"}`);
+      text(state.lastChild, j.state === "waiting" && j.healthy ? "" : " " + j.reason);
       text(next, clock(j.next));
+      attr(next, "title", j.note);
       text(last, j.last ? clock(j.last.at) : "never");
-      text(exit, j.last ? j.last.code : "");
+      text(ended, j.last ? `${j.last.class}: ${how(j.last)}` : "");
+      attr(ended, "class", j.last && !["clean", "empty", "stopped"].includes(j.last.class) ? "bad" : null);
       text(took, j.last ? span(j.last.seconds) : "");
-      text(now, j.running ? "running" : "");
+      text(skipped, j.skipped ? number(j.skipped) : "");
+      attr(skipped, "title", j.last_skip?.reason);
+      if (!acts.firstChild) acts.append(h("button.plain", { type: "button", onclick: () => runJob(j.name) }, "Run now"));
     }));
 }
 
