@@ -32,6 +32,7 @@ acceptance: build ## the binary with real brokers, databases and third-party con
 
 faults: ## kills, full disks, dead brokers, consumers that misbehave
 	QSUPER_FAULTS=all $(GO) test -count=1 -timeout 20m -v -run 'TestFaults' ./test/faults
+	$(GO) test -count=1 -timeout 10m -v -run 'TestRandomSchedules' ./lease -rounds 1000
 
 soak: ## random kills and commands for DURATION=10m; SEED=… does a run again
 	QSUPER_SOAK=$(DURATION) QSUPER_SEED=$(SEED) \
