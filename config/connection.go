@@ -10,10 +10,6 @@ import (
 	"qsuper/internal/kind"
 )
 
-// laterTypes are connection types of the reference that no backend of this
-// release provides.
-var laterTypes = []string{"nats", "kafka", "beanstalkd", "sqs"}
-
 // addConnections reads one `connections` section; nil when it was not written.
 func (l *loader) addConnections(section *kind.Node) {
 	if section == nil {
@@ -50,10 +46,6 @@ func (l *loader) connection(c *Connection, n *kind.Node, path string) {
 		return
 	}
 	c.Type = typ.Value.Value
-	if _, ok := health.Lookup(c.Type); !ok && slices.Contains(laterTypes, c.Type) {
-		l.add(typ.Value, path+".type", "connection type %s is not supported yet", c.Type).Hint = "use one of " + strings.Join(typeNames(), ", ")
-		return
-	}
 	spec, err := health.Decode(c.Type, n, path)
 	var problems kind.Problems
 	switch {

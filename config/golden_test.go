@@ -17,7 +17,8 @@ var update = flag.Bool("update", false, "write the golden files anew")
 // testOptions is root without an environment but these variables.
 func testOptions() Options {
 	vars := map[string]string{
-		"RABBIT_PASSWORD": "s3cret-rabbit", "DB_PASSWORD": "s3cret-db", "COUNT": "3", "EMPTY": "",
+		"RABBIT_PASSWORD": "s3cret-rabbit", "NATS_PASSWORD": "s3cret-nats", "KAFKA_PASSWORD": "s3cret-kafka",
+		"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "s3cret-aws", "DB_PASSWORD": "s3cret-db", "COUNT": "3", "EMPTY": "",
 		"NOT_A_NUMBER": "s3cret-number", "HOME": "/home/u",
 	}
 	return Options{

@@ -24,6 +24,9 @@ func init() {
 	health.Register(health.Kind{Type: "mysql", InFlightNow: true, QueueKeys: sqlKeys, Layouts: sqlLayouts, CheckQueue: checkSQL}, mysqlKind{}, open[mysqlKind])
 	health.Register(health.Kind{Type: "postgres", InFlightNow: true, QueueKeys: sqlKeys, Layouts: []string{"plain", "symfony", "laravel"}, CheckQueue: checkSQL}, postgresKind{}, open[postgresKind])
 	health.Register(health.Kind{Type: "redis", QueueKeys: []string{"name", "prefix", "group"}, Layouts: []string{"list", "stream", "laravel", "symfony"}}, redisKind{}, open[redisKind])
+	for typ, keys := range map[string][]string{"nats": {"name", "group"}, "kafka": {"name", "group"}, "beanstalkd": {"name"}, "sqs": {"name"}, "prometheus": {"name", "query"}} {
+		health.Register(health.Kind{Type: typ, QueueKeys: keys}, anyKind{}, open[anyKind])
+	}
 	health.Register(health.Kind{Type: "sqlite", InFlightNow: true, QueueKeys: sqlKeys, Layouts: sqlLayouts, CheckQueue: checkSQL}, sqliteKind{}, open[sqliteKind])
 	health.Register(health.Kind{Type: "http", QueueKeys: []string{"name", "path", "value"}}, httpKind{Expect: 200, Timeout: kind.Duration(5e9)}, open[httpKind])
 	health.Register(health.Kind{Type: "tcp"}, tcpKind{}, open[tcpKind])
@@ -78,6 +81,20 @@ type redisKind struct {
 	URL          kind.Secret `yaml:"url,required"`
 	PasswordFile kind.Path   `yaml:"password_file"`
 	TLS          kind.TLS    `yaml:"tls"`
+}
+
+// anyKind has the keys of several types, whose own checks are in health/backends.
+type anyKind struct {
+	URL       string        `yaml:"url"`
+	Address   string        `yaml:"address"`
+	Brokers   []string      `yaml:"brokers"`
+	User      string        `yaml:"user"`
+	Password  kind.Secret   `yaml:"password"`
+	SASL      string        `yaml:"sasl"`
+	Region    string        `yaml:"region"`
+	AccessKey string        `yaml:"access_key_id"`
+	Secret    kind.Secret   `yaml:"secret_access_key"`
+	Refresh   kind.Duration `yaml:"refresh"`
 }
 
 type sqliteKind struct {

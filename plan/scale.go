@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	"qsuper/health"
@@ -16,6 +17,7 @@ const settle = 5 * time.Second
 func share(r *Result, p Program, o Observed, slots []Slot, now time.Time) {
 	n := min(p.Max, len(slots))
 	target := n
+	surplus := "fewer instances are needed"
 	r.Reason = slot.Reason{Code: slot.OK}
 	if needsDepth(p) {
 		busy := settled(slots, now)
@@ -28,14 +30,27 @@ func share(r *Result, p Program, o Observed, slots []Slot, now time.Time) {
 	if target == 0 {
 		r.Reason = slot.Reason{Code: slot.Empty, Text: "no messages wait"}
 	}
+	if most := useful(o); target > most { // over all hosts
+		target = most
+		surplus = fmt.Sprintf("more than %d instances would get no messages: that is how many the queue can serve at a time", most)
+	}
 	r.Memory.Target = target
 	if o.Fleet != nil {
 		target = local(r, o.Fleet, target, now)
 	}
 	r.Target = target
-	choose(r, slots[:n], target)
+	choose(r, slots[:n], target, surplus)
 	retire(r, p, o, slots[:n], now)
 	even(r, o.Fleet, slots[:n], now)
+}
+
+// useful is how many instances can have work at a time, such as one for each of a
+// topic's partitions.
+func useful(o Observed) int {
+	if o.Queue == nil || o.Queue.State != health.OK || o.Queue.Useful <= 0 {
+		return math.MaxInt
+	}
+	return int(o.Queue.Useful)
 }
 
 // Needed is how many instances the depth asks for, before any cooldown. Fixed:
@@ -105,10 +120,10 @@ func calm(r *Result, p Program, target int, now time.Time) int {
 // choose gives the target to the slots that cost least to have up: those that
 // run, then those already waiting for a retry (a crash must not jump to the
 // next slot to dodge its backoff), then the lowest numbers.
-func choose(r *Result, slots []Slot, target int) {
+func choose(r *Result, slots []Slot, target int, surplus string) {
 	left := target
 	up := Decision{slot.Up, slot.Reason{Code: slot.OK}}
-	rest := Decision{slot.Hold, slot.Reason{Code: slot.Surplus, Text: "fewer instances are needed"}}
+	rest := Decision{slot.Hold, slot.Reason{Code: slot.Surplus, Text: surplus}}
 	if target == 0 {
 		rest.Reason = r.Reason
 	}

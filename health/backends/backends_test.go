@@ -1,15 +1,18 @@
 package backends_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"qsuper/health"
 	_ "qsuper/health/backends"
-	"qsuper/health/healthtest"
 	"qsuper/internal/kind"
 )
 
@@ -92,4 +95,28 @@ func refusedQueues(t *testing.T, typ string, queues map[string]health.Queue) {
 	}
 }
 
-var _ = healthtest.Run
+// The tests that docs/backends.md names are there.
+func TestDocsNameTests(t *testing.T) {
+	text, err := os.ReadFile("../../docs/backends.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, _ := filepath.Glob("*_test.go")
+	var source []byte
+	for _, name := range files {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		source = append(source, b...)
+	}
+	named := regexp.MustCompile("`(Test[A-Za-z0-9]+)").FindAllSubmatch(text, -1)
+	if len(named) < 20 {
+		t.Errorf("only %d tests are named", len(named))
+	}
+	for _, m := range named {
+		if !bytes.Contains(source, []byte("func "+string(m[1])+"(t *testing.T)")) {
+			t.Errorf("there is no %s", m[1])
+		}
+	}
+}

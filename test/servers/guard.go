@@ -1,6 +1,6 @@
-// Package servers starts the real servers that tests run against: a private
-// RabbitMQ and a private MariaDB, one of each per test binary, on loopback and
-// on ports from the kernel.
+// Package servers starts the real servers that tests run against, on loopback
+// and on ports from the kernel: one private RabbitMQ, MariaDB, PostgreSQL and
+// Redis per test binary, and small ones per test.
 //
 // A server dies with the test process, however that ends: each runs under a
 // shell that waits for the end of a pipe only the test process holds, then
