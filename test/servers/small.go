@@ -29,7 +29,7 @@ func NATS(tb testing.TB, password string, secure bool) *Small {
 		argv := []string{"nats-server", "-a", "127.0.0.1", "-p", fmt.Sprint(port), "-js", "-sd", s.dir, "--user", "probe", "--pass", password}
 		if secure {
 			s.CA, s.Key = filepath.Join(s.dir, "cert.pem"), filepath.Join(s.dir, "key.pem")
-			if err := certificate(s.CA, s.Key); err != nil {
+			if err := Certificate(s.CA, s.Key); err != nil {
 				tb.Fatal(err)
 			}
 			argv = append(argv, "--tlsverify", "--tlscert", s.CA, "--tlskey", s.Key, "--tlscacert", s.CA)
@@ -59,12 +59,16 @@ func startSmall(tb testing.TB, name string, argv func(s *Small, port int) []stri
 	if err != nil {
 		tb.Fatal(err)
 	}
+	folder, err := start(dir, true, []string{"PATH=/usr/bin:/bin"}, "sleep", "infinity") // removes it, whatever happens
+	if err != nil {
+		tb.Fatal(err)
+	}
 	s := &Small{Addr: fmt.Sprintf("127.0.0.1:%d", p[0]), dir: dir}
 	s.argv = argv(s, p[0])
 	s.Start(tb)
 	tb.Cleanup(func() {
 		s.Kill(tb)
-		os.RemoveAll(dir)
+		folder.stop()
 	})
 	return s
 }
