@@ -3,8 +3,8 @@
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS  = -s -w -X main.release=$(VERSION)
-# Packages with goroutines or processes: always under the race detector.
-RACE     = ./control/... ./health/... ./keeper/... ./logs/... ./lock/... ./pidfile/... ./proc/... ./runner/... ./cmd/...
+# Packages with goroutines or processes, which is whatever is not pure: always under the race detector.
+RACE     = $(shell $(GO) list ./... | grep -vE "^qsuper/(config|internal|plan|schedule|slot|test|bench)(/|$$)")
 PURE     = ./config/... ./internal/... ./plan/... ./schedule/... ./slot/...
 
 DURATION ?= 10m
