@@ -228,10 +228,15 @@ type Stop struct {
 	WaitFor string         `yaml:"wait_for" format:"wait_for"` // "" | idle: no signal; it is ended at a moment when its queue has nothing in flight
 }
 
-// Limits are set on the consumer's process before exec.
+// Limits are set on the consumer's process before exec, or on its cgroup.
 type Limits struct {
 	NoFile *uint64 `yaml:"nofile" min:"3" max:"1073741816"` // soft limit of open files
 	Nice   *int    `yaml:"nice" min:"-20" max:"19"`
+
+	// Of all that one instance starts together; they need a cgroup, see docs/weaker.md.
+	PIDsMax   int   `yaml:"pids_max" min:"0" max:"4194304"` // processes and threads; 0 = no limit
+	MemoryMax int64 `yaml:"memory_max" format:"size"`       // bytes, page cache included; 0 = no limit
+	CPUWeight int   `yaml:"cpu_weight" min:"0" max:"10000"` // share of the processors when they are short, 100 = as everybody; 0 = not set
 
 	// Nothing it executes gains privileges: sudo, su, ping, sendmail and other
 	// set-user-ID programs do not work in it.

@@ -198,8 +198,15 @@ func (c *Consumer) Fingerprint() string {
 	if c.Shared() {
 		digest(h, "lock", c.Lock, strconv.FormatBool(c.Exclusive))
 	}
+	if l := c.Limits; l.Together() {
+		digest(h, "cgroup", fmt.Sprint(l.PIDsMax), fmt.Sprint(l.MemoryMax), fmt.Sprint(l.CPUWeight))
+	}
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }
+
+// Together says whether something is limited for all that one instance starts
+// together.
+func (l Limits) Together() bool { return l.PIDsMax > 0 || l.MemoryMax > 0 || l.CPUWeight > 0 }
 
 // digest adds strings so that no two lists give the same bytes.
 func digest(h hash.Hash, fields ...string) {

@@ -60,6 +60,8 @@ type ConsumerStatus struct {
 	Crashes uint64       `json:"crashes"` // of which crashed or oom
 	Output  *OutputState `json:"output,omitempty"`
 
+	LimitsMissed string `json:"limits_missed,omitempty"` // which limits do not hold on this host, and why
+
 	ExitClasses map[string]uint64 `json:"exit_classes"` // exits by class; one that has not been seen is absent
 	StopSteps   map[string]uint64 `json:"stop_steps"`   // ends within a stop by the step that brought them: signal, idle, kill
 }

@@ -56,6 +56,7 @@ func (k *keeper) takeOverFrom(left []pidfile.Run) {
 			continue
 		}
 		k.slotOf(was.Slot).group = group
+		k.slotOf(was.Slot).limits = Limits{PIDs: -1} // not known
 		r := k.slotOf(was.Slot).adopt(was, p)
 		switch {
 		case !alive:

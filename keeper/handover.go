@@ -59,6 +59,7 @@ type heldSlot struct {
 	Group  bool       `json:"group,omitempty"` // has a cgroup
 	Spent  bool       `json:"spent,omitempty"` // see slot.spent
 	Lease  *Lease     `json:"lease,omitempty"`
+	Limits Limits     `json:"limits,omitzero"` // that the group was made with
 	Run    *heldRun   `json:"run,omitempty"`
 }
 
@@ -86,6 +87,7 @@ type heldRun struct {
 	Serial    string        `json:"serial"`
 	UID       *int          `json:"uid,omitempty"` // nil: what the specification says
 	Told      []int         `json:"told,omitempty"`
+	Missed    string        `json:"missed,omitempty"`
 	Idle      bool          `json:"idle,omitempty"`
 	Fenced    bool          `json:"fenced,omitempty"`
 	Frozen    bool          `json:"frozen,omitempty"` // goes on: who wanted it to stand still is gone

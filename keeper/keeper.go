@@ -64,13 +64,14 @@ type keeper struct {
 	pids      map[int]struct{} // unreaped children that the loop waits for by pidfd
 	last      *Spec            // the specification that came last, see Spec.share
 	null      int
-	contained string        // see Hello
-	tree      *proc.Cgroups // nil: processes are held together by their sessions only
-	kin       kin           // what this turn of the loop knows of processes without a cgroup
-	oom       *proc.OOM     // nil: the keeper is not protected
-	since     time.Time     // the keeper's start
-	id        string        // part of QSUPER_RUN_ID that no other keeper has
-	serial    uint64        // of the latest start
+	contained string             // see Hello
+	tree      *proc.Cgroups      // nil: processes are held together by their sessions only
+	refused   map[string]refusal // controllers that cannot be had
+	kin       kin                // what this turn of the loop knows of processes without a cgroup
+	oom       *proc.OOM          // nil: the keeper is not protected
+	since     time.Time          // the keeper's start
+	id        string             // part of QSUPER_RUN_ID that no other keeper has
+	serial    uint64             // of the latest start
 
 	awake       time.Duration // until when the loop looks for events without sleeping
 	sigs        *signals

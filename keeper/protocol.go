@@ -40,7 +40,16 @@ type Spec struct {
 	Log    Log      `json:"log"`
 	Stop   Stop     `json:"stop"`
 	NoNew  bool     `json:"no_new_privs,omitempty"` // nothing it executes gains privileges, see prctl(2)
+	Limits Limits   `json:"limits,omitzero"`        // of all that it starts together
 	Tag    string   `json:"tag"`                    // names what the process is made from, for SlotInfo; up to 64 bytes without white space
+}
+
+// Limits are what a run may use at most, where it has a cgroup and that the
+// controllers; 0 = no limit.
+type Limits struct {
+	PIDs   int   `json:"pids,omitempty"`   // processes and threads
+	Memory int64 `json:"memory,omitempty"` // bytes
+	CPU    int   `json:"cpu,omitempty"`    // weight, 1..10000
 }
 
 // Cred is who the process runs as.
@@ -227,7 +236,8 @@ type (
 		Exit      *Exited       `json:"exit,omitempty"` // not acknowledged yet
 		Memo      []byte        `json:"memo,omitempty"`
 		Log       LogState      `json:"log"`
-		Lease     *Lease        `json:"lease,omitempty"` // of what runs
+		Lease     *Lease        `json:"lease,omitempty"`  // of what runs
+		Missed    string        `json:"missed,omitempty"` // see Started
 	}
 
 	// LogState says whether output is being kept.
@@ -243,6 +253,8 @@ type (
 		Run  uint64    `json:"run"`
 		PID  int       `json:"pid"`
 		At   time.Time `json:"at"`
+
+		Missed string `json:"missed,omitempty"` // which of Spec.Limits do not hold, and why; "" = all do
 	}
 
 	// StartFailed means that nothing runs.

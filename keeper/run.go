@@ -18,7 +18,9 @@ import (
 const (
 	killAgain = 2 * time.Second       // between two SIGKILLs of what does not die
 	wakeTime  = 20 * time.Millisecond // between the stop signal and SIGCONT
-	drainTime = 2 * time.Second       // how long the last output may take to be written
+	// shellKilled is what a shell exits with whose command was ended by SIGKILL.
+	shellKilled = 128 + int(syscall.SIGKILL)
+	drainTime   = 2 * time.Second // how long the last output may take to be written
 )
 
 // run is one process in a slot, its group, and the ladder that ends them. It is
@@ -47,8 +49,9 @@ type run struct {
 	lookAt    time.Duration // when the status of an adopted process is looked for again
 	giveUp    time.Duration // when it is taken for unknown
 
-	ooms      int  // the slot's count of out-of-memory kills when it began
-	oom       bool // one of them was it
+	missed    string // which limits do not hold, and why; "" = all do
+	ooms      int    // the slot's count of out-of-memory kills when it began
+	oom       bool   // one of them was it
 	frost     frost
 	idle      bool  // ended at a moment when it held no message
 	follows   bool  // it is being started by a standing order
@@ -116,7 +119,7 @@ func (r *run) begun(p *proc.Process, err error) {
 	failpoint.Hit(failpoint.ForkBeforeRecord)
 	r.record()
 	k.poll.at(r.fenceAt())
-	started := Started{Slot: s.name, Run: r.id, PID: p.PID, At: r.at}
+	started := Started{Slot: s.name, Run: r.id, PID: p.PID, At: r.at, Missed: r.missed}
 	if k.starting > 0 { // an engine that is woken for each takes the processor from the next
 		k.engine.tellLater(frameStarted, started)
 	} else {
@@ -146,7 +149,7 @@ func (r *run) ready(uint32) {
 		return
 	}
 	r.exit, r.exitAt, r.ran = &exit, time.Now(), proc.Boottime()-r.p.Started
-	if exit.Signal == syscall.SIGKILL {
+	if exit.Signal == syscall.SIGKILL || exit.Code == shellKilled {
 		r.oom = r.slot.oomKills() > r.ooms
 	}
 	r.asked = r.asked || r.step != StepNone

@@ -39,6 +39,8 @@ type slot struct {
 	fresh  bool         // no process of this keeper has written to it yet
 	fifoFD int          // the stream's, to open the same pipe again by
 	group  *proc.Cgroup // nil: none, or not made yet
+	limits Limits       // that the group was made with
+	missed string       // which of them do not hold, and why
 	spent  bool         // it was killed, and cannot have another process
 	deaf   bool         // nobody counts out-of-memory kills in it
 	hold   int          // the pipe of an adopted process while nobody reads it; 0: none
@@ -63,7 +65,7 @@ func (s *slot) info(now time.Duration) SlotInfo {
 		i.Lease = s.lease
 		i.Run, i.PID, i.StartedAt = r.id, r.p.PID, r.at // r.p is set: list waits for it
 		i.Stopping, i.Remaining, i.Leftovers = r.step, r.remaining(now), len(r.members)
-		i.Adopted, i.Tag = i.Adopted || r.adopted, r.spec.Tag
+		i.Adopted, i.Tag, i.Missed = i.Adopted || r.adopted, r.spec.Tag, r.missed
 	} else if s.exit != nil {
 		i.Run = s.exit.Run
 	} else if s.ghost != nil {

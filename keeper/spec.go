@@ -11,7 +11,7 @@ func (s *Spec) Equal(o *Spec) bool {
 	return s.Path == o.Path && s.Dir == o.Dir && s.Lock == o.Lock && s.FIFO == o.FIFO && s.Tag == o.Tag && s.Log == o.Log &&
 		slices.Equal(s.Argv, o.Argv) && sameStrings(s.Env, o.Env) && slices.Equal(s.Own, o.Own) &&
 		s.Cred.equal(o.Cred) &&
-		same(s.Umask, o.Umask) && same(s.NoFile, o.NoFile) && same(s.Nice, o.Nice) && s.NoNew == o.NoNew &&
+		same(s.Umask, o.Umask) && same(s.NoFile, o.NoFile) && same(s.Nice, o.Nice) && s.NoNew == o.NoNew && s.Limits == o.Limits &&
 		s.Stop.equal(&o.Stop)
 }
 

@@ -36,7 +36,7 @@ func (k *keeper) describe(through bool) *handover {
 }
 
 func (s *slot) describe(through bool) heldSlot {
-	h := heldSlot{Name: s.name, Spec: s.spec, Memo: s.memo, Exit: s.exit, Hold: s.hold > 0, Group: s.group != nil, Spent: s.spent, Lease: s.lease}
+	h := heldSlot{Name: s.name, Spec: s.spec, Memo: s.memo, Exit: s.exit, Hold: s.hold > 0, Group: s.group != nil, Spent: s.spent, Limits: s.limits, Lease: s.lease}
 	if s.stream != nil {
 		h.FIFO, h.Log = s.fifo, s.log
 		if through { // the pump has ended; in a trial it goes on
@@ -56,7 +56,7 @@ func (r *run) describe(through bool) *heldRun {
 		Deadline: r.deadline, SignalAt: r.signalAt, WakeAt: r.wakeAt,
 		OOMs: r.ooms, OOM: r.oom, Exit: r.exit, ExitAt: r.exitAt, Ran: r.ran,
 		Leftovers: r.leftovers - len(r.members), // these are found, and counted, again
-		Serial:    r.serial, UID: &r.uid, Told: r.told, Idle: r.idle, Fenced: r.fenced, Frozen: r.frost.thawAt != never,
+		Serial:    r.serial, UID: &r.uid, Told: r.told, Missed: r.missed, Idle: r.idle, Fenced: r.fenced, Frozen: r.frost.thawAt != never,
 	}
 	if r.spec != r.slot.spec {
 		h.Spec = r.spec
@@ -108,7 +108,7 @@ func (k *keeper) restore(h *heldSlot) bool {
 	s := k.slotOf(h.Name)
 	s.spec, s.memo, s.exit, s.lease = h.Spec, h.Memo, h.Exit, h.Lease
 	if h.Group && k.tree != nil {
-		s.group, s.spent = k.tree.Find(h.Name), h.Spent
+		s.group, s.spent, s.limits = k.tree.Find(h.Name), h.Spent, h.Limits
 	}
 	if h.FIFO != "" {
 		if err := s.reattach(h); err != nil {
@@ -158,7 +158,7 @@ func (s *slot) retake(h *heldRun) error {
 	r.at, r.adopted = h.At, h.Adopted
 	r.step, r.stopping, r.asked, r.signalled, r.killed = h.Step, h.Stopping, h.Asked, h.Signalled, h.Killed
 	r.deadline, r.signalAt, r.wakeAt = h.Deadline, h.SignalAt, h.WakeAt
-	r.serial, r.told, r.idle, r.fenced = h.Serial, h.Told, h.Idle, h.Fenced
+	r.serial, r.told, r.missed, r.idle, r.fenced = h.Serial, h.Told, h.Missed, h.Idle, h.Fenced
 	if h.UID != nil {
 		r.uid = *h.UID
 	}

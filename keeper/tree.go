@@ -2,6 +2,7 @@ package keeper
 
 import (
 	"errors"
+	"strings"
 	"time"
 
 	"qsuper/proc"
@@ -40,22 +41,31 @@ func (k *keeper) openTree() {
 
 // enclose has a group ready for the next process of the slot. It belongs to the
 // slot and not to the run: a slot has one run at a time and is free when its group
-// is empty, and making and removing groups is most of what they cost.
+// is empty, and making and removing groups is most of what they cost. Limits that do
+// not hold are no reason not to start.
 func (s *slot) enclose(r *run) error {
+	l := r.spec.Limits
 	switch {
 	case s.k.tree == nil:
+		if l != (Limits{}) {
+			r.missed = strings.Join(l.names(), ", ") + ": there is no cgroup: " + s.k.contained
+		}
 		return nil
-	case s.group != nil && s.spent:
+	case s.group != nil && (s.spent || s.limits != l):
 		s.prune()
 	case s.group != nil:
-		if err := s.group.Hold(); err == nil {
+		if err := s.group.Hold(); err == nil && s.missed == "" {
 			r.ooms = s.oomKills()
 			return nil
 		}
-		s.group = nil // somebody has removed it
+		s.prune() // somebody has removed it, or its limits may hold now
 	}
 	var err error
-	s.group, err = s.k.tree.New(s.name) // nobody has been killed in it
+	if s.group, err = s.k.tree.New(s.name); err == nil { // nobody has been killed in it
+		s.limits, s.deaf = l, false
+		s.missed = s.limit()
+		r.missed = s.missed
+	}
 	return err
 }
 
@@ -63,7 +73,7 @@ func (s *slot) enclose(r *run) error {
 func (s *slot) prune() {
 	if s.group != nil {
 		_ = s.group.Remove()
-		s.group, s.spent = nil, false
+		s.group, s.spent, s.missed = nil, false, ""
 	}
 }
 

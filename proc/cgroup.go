@@ -300,11 +300,27 @@ func (c *Cgroups) Enable(controllers ...string) error {
 			return &NoCgroups{Op: "use the " + name + " controller: cgroup " + c.top + " does not have it", Hint: "let the service have Delegate=yes; with cgroup version 1 the controllers are elsewhere"}
 		}
 	}
-	if slices.Equal(c.Controllers(), controllers) {
+	have := c.Controllers()
+	if !slices.ContainsFunc(controllers, func(name string) bool { return !slices.Contains(have, name) }) {
 		return nil
 	}
-	if err := c.vacate(); err != nil {
-		return err
+	for round := 1; ; round++ {
+		if err := c.vacate(); err != nil {
+			return err
+		}
+		err := c.enable(controllers)
+		// Somebody may just have been forked in the top.
+		if !errors.Is(err, unix.EBUSY) || round == vacateRounds {
+			return err
+		}
+	}
+}
+
+const vacateRounds = 5
+
+func (c *Cgroups) enable(controllers []string) error {
+	if err := os.Mkdir(c.base, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return &NoCgroups{Op: "make cgroup " + c.base, Err: cause(err)}
 	}
 	for _, dir := range []string{c.top, c.base} {
 		for _, name := range controllers {
@@ -316,11 +332,29 @@ func (c *Cgroups) Enable(controllers ...string) error {
 	return nil
 }
 
+// Available are the controllers that cgroup version 2 of this machine, or of this
+// container, has: memory, pids, cpu. The error is a *NoCgroups.
+func Available() ([]string, error) {
+	dir, err := ownCgroup()
+	if err != nil {
+		return nil, err
+	}
+	// The topmost group that can be seen has all there are.
+	for {
+		text, err := os.ReadFile(filepath.Join(filepath.Dir(dir), "cgroup.controllers"))
+		if err != nil {
+			text, err = os.ReadFile(filepath.Join(dir, "cgroup.controllers"))
+			if err != nil {
+				return nil, &NoCgroups{Op: "read the controllers of cgroup " + dir, Err: cause(err)}
+			}
+			return strings.Fields(string(text)), nil
+		}
+		dir = filepath.Dir(dir)
+	}
+}
+
 // vacate leaves no process of ours in the top.
 func (c *Cgroups) vacate() error {
-	if c.self != c.top {
-		return nil
-	}
 	// Only the root of the whole hierarchy may have both, and has no such file.
 	if _, err := os.Stat(filepath.Join(c.top, "cgroup.events")); errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -332,9 +366,12 @@ func (c *Cgroups) vacate() error {
 	if err != nil {
 		return &NoCgroups{Op: "list the processes of cgroup " + c.top, Err: err}
 	}
-	buf, self := make([]byte, 1024), os.Getpid()
+	if len(list) == 0 {
+		return nil
+	}
+	ours := descendants(list)
 	for _, pid := range list {
-		if s, ok := readStat(pid, buf); ok && pid != self && s.ppid != self {
+		if !ours[pid] && syscall.Kill(pid, 0) != syscall.ESRCH {
 			return &NoCgroups{Op: fmt.Sprintf("leave cgroup %s: process %d is there as well", c.top, pid), Hint: "give qsuper a cgroup of its own: systemd-run --scope -p Delegate=yes qsuper run"}
 		}
 	}
@@ -350,6 +387,21 @@ func (c *Cgroups) vacate() error {
 	}
 	c.self = to
 	return nil
+}
+
+// descendants are those in a list that are the caller, or descend from it by others
+// in the list.
+func descendants(list []int) map[int]bool {
+	ours, buf := map[int]bool{os.Getpid(): true}, make([]byte, 1024)
+	for more := true; more; {
+		more = false
+		for _, pid := range list {
+			if s, ok := readStat(pid, buf); ok && !ours[pid] && ours[s.ppid] {
+				ours[pid], more = true, true
+			}
+		}
+	}
+	return ours
 }
 
 // write writes to a file of the kernel, in one call and without creating it.

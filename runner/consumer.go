@@ -46,7 +46,8 @@ type consumer struct {
 	observed plan.Observed
 	replan   bool
 	safe     safePoint
-	drift    bool // something was adopted that another configuration has made
+	missed   string // which limits do not hold for what was started last, and why
+	drift    bool   // something was adopted that another configuration has made
 	work     work
 	plan     *blueprint // of the latest start
 	print    string     // fingerprint of cfg; "" = not computed yet
@@ -176,7 +177,10 @@ func (c *consumer) turn(batch []any, now time.Time) (next time.Time, over bool) 
 func (c *consumer) handle(m any, now time.Time) {
 	switch m := m.(type) {
 	case keeper.Started:
-		c.with(m.Slot, func(u *unit) { c.step(u, now, slot.Spawned{Run: m.Run, PID: m.PID}) })
+		c.with(m.Slot, func(u *unit) {
+			c.step(u, now, slot.Spawned{Run: m.Run, PID: m.PID})
+			c.limited(u, m.Missed, now)
+		})
 	case keeper.StartFailed:
 		c.with(m.Slot, func(u *unit) {
 			c.plan, u.spec = nil, nil // whatever it was, look again

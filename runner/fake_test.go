@@ -52,6 +52,7 @@ type fakeKeeper struct {
 	lock     map[string]bool           // slots that somebody else holds
 	onStart  func(keeper.StartRequest) // called with mu held
 	ghosts   map[string]keeper.SlotInfo
+	missed   string // of Started
 }
 
 type fakeChild struct {
@@ -133,7 +134,7 @@ func (k *fakeKeeper) begin(slot string, run uint64, again *keeper.Again, spec *k
 	k.starts, k.at = append(k.starts, slot), append(k.at, time.Now())
 	lives, code := k.behave(slot, run)
 	c.end = after(lives, func() { k.exit(slot, c, code, "") })
-	k.tell(keeper.Started{Slot: slot, Run: run, PID: c.pid, At: c.started})
+	k.tell(keeper.Started{Slot: slot, Run: run, PID: c.pid, At: c.started, Missed: k.missed})
 }
 
 func (k *fakeKeeper) Again(r keeper.AgainRequest) error {

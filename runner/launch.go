@@ -120,8 +120,9 @@ func (l *launcher) spec(c *config.Consumer, n int, old *blueprint) (keeper.Spec,
 	s := keeper.Spec{
 		Path: b.program, Argv: launch.Argv, Env: b.env, Own: []string{"QSUPER_SLOT=" + strconv.Itoa(n)}, Dir: launch.Dir, Cred: b.who.cred,
 		Umask: c.Umask, NoFile: c.Limits.NoFile, Nice: c.Limits.Nice, NoNew: c.Limits.NoNewPrivs,
-		Lock: filepath.Join(l.stateDir, "locks", fileName(c.Name, n)),
-		Log:  l.log(c, n), Stop: l.stop(c, launch.Dir, b.path),
+		Limits: keeper.Limits{PIDs: c.Limits.PIDsMax, Memory: c.Limits.MemoryMax, CPU: c.Limits.CPUWeight},
+		Lock:   filepath.Join(l.stateDir, "locks", fileName(c.Name, n)),
+		Log:    l.log(c, n), Stop: l.stop(c, launch.Dir, b.path),
 	}
 	if c.Logs.To != "none" {
 		s.FIFO = keeper.FIFOPath(l.stateDir, slotKey(c.Name, n))

@@ -30,16 +30,27 @@ func (c *consumer) output(u *unit, m keeper.LogState, now time.Time) {
 	case m.Degraded == "":
 		u.output.Since, u.output.before = time.Time{}, m.Dropped
 		text := fmt.Sprintf("output is written again after %s, %d bytes are missing", now.Sub(old.Since).Round(time.Second), m.Dropped-old.before)
-		c.outputEvent(u, now, slog.LevelInfo, slot.Reason{Code: slot.LogKept, Text: text})
+		c.event(u, now, slog.LevelInfo, slot.Reason{Code: slot.LogKept, Text: text})
 	case old.Trouble == "":
 		u.output.Since = m.Since
-		c.outputEvent(u, now, slog.LevelWarn, slot.Reason{Code: slot.LogTrouble, Text: "output cannot be written, the consumer goes on: " + m.Degraded})
+		c.event(u, now, slog.LevelWarn, slot.Reason{Code: slot.LogTrouble, Text: "output cannot be written, the consumer goes on: " + m.Degraded})
 	}
 }
 
-func (c *consumer) outputEvent(u *unit, now time.Time, level slog.Level, why slot.Reason) {
+func (c *consumer) event(u *unit, now time.Time, level slog.Level, why slot.Reason) {
 	c.r.journal.add(Event{At: now, Consumer: c.name, Slot: u.n, Run: u.state.Run, PID: u.state.PID, Reason: why})
-	c.r.log.Log(context.Background(), level, "output", "consumer", c.name, "slot", u.n, "code", why.Code, "reason", why.Text)
+	c.r.log.Log(context.Background(), level, "consumer trouble", "consumer", c.name, "slot", u.n, "code", why.Code, "reason", why.Text)
+}
+
+// limited notes which limits of the file do not hold for what was started last, and
+// says so once.
+func (c *consumer) limited(u *unit, missed string, now time.Time) {
+	if missed == c.missed {
+		return
+	}
+	if c.missed = missed; missed != "" {
+		c.event(u, now, slog.LevelWarn, slot.Reason{Code: slot.LimitsMissed, Text: "limits do not hold, the consumer runs without them: " + missed})
+	}
 }
 
 // troubled counts the slots whose output is not kept, and returns one of them:

@@ -32,6 +32,9 @@ func (c *consumer) adopt(m keeper.SlotInfo, now time.Time) {
 		c.retake(u, m)
 	}
 	c.output(u, m.Log, now)
+	if m.Missed != "" {
+		c.missed = m.Missed // an engine before this one has told
+	}
 	c.note(u)
 	c.replan = true
 	if e := m.Exit; e != nil { // it ended while no engine was there to see it

@@ -22,6 +22,7 @@ type Snapshot struct {
 	Max      int            // slots that exist
 	Tally    Tally
 	Gates    []plan.Gate // nil unless asked for
+	Missed   string      // which limits do not hold, and why; "" = all do
 	Unkept   int         // slots whose output cannot be written now
 	Output   Output      // of that one of them which has been so for longest
 }
@@ -101,7 +102,7 @@ func (c *consumer) snapshot(t target, d Detail) Snapshot {
 		Config: c.cfg, Program: c.prog, Observed: c.observed, Result: c.result, Max: len(c.units),
 		Summary: plan.Summarize(c.prog, c.result, c.views, now), Tally: c.tally.clone(),
 	}
-	s.Result.Decisions = nil
+	s.Result.Decisions, s.Missed = nil, c.missed
 	if n, u := c.troubled(); n > 0 {
 		s.Unkept, s.Output = n, u.output
 	}

@@ -66,7 +66,7 @@ func classify(p Policy, e ExitInfo, asked bool, cause Code) Class {
 	switch {
 	case e.ExecError != "":
 		return ClassMisconfigured
-	case asked && cause == MemoryHard, e.OOM && e.Signal != 0:
+	case asked && cause == MemoryHard, e.OOM:
 		return ClassOOM
 	case e.Fenced, asked && cause == LeaseLost:
 		return ClassFenced

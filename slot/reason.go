@@ -56,7 +56,9 @@ const (
 	Started     Code = "started"
 	Exit        Code = "exit"
 	LogTrouble  Code = "log_trouble"
-	LogKept     Code = "log_kept"
+
+	LimitsMissed Code = "limits_missed"
+	LogKept      Code = "log_kept"
 )
 
 // CodeInfo is a reason code and what it means.
@@ -111,6 +113,7 @@ var Codes = []CodeInfo{
 	{Exit, "exited"},
 	{LogTrouble, "its output cannot be written"},
 	{LogKept, "its output is written again"},
+	{LimitsMissed, "its limits do not hold on this host"},
 }
 
 // Sentence returns the sentence of a code, or the code itself if it is not in

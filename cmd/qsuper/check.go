@@ -79,7 +79,7 @@ func runCheck(ctx context.Context, o checkOptions, out *screen) error {
 	} else {
 		r.describe(cfg)
 		problems = config.CheckHost(cfg)
-		for _, w := range checkUnit(ctx, cfg) {
+		for _, w := range append(checkUnit(ctx, cfg), checkLimits(cfg)...) {
 			cfg.Warnings = append(cfg.Warnings, w)
 			r.Warnings = append(r.Warnings, checkProblem(w))
 		}

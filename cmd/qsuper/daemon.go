@@ -90,6 +90,7 @@ func consumerStatus(s runner.Snapshot) control.ConsumerStatus {
 	if c.Output = outputState(s.Output); c.Output != nil {
 		c.Output.Slots = s.Unkept
 	}
+	c.LimitsMissed = s.Missed
 	for _, u := range s.Slots {
 		c.Slots = append(c.Slots, slotStatus(u))
 	}

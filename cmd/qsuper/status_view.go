@@ -155,8 +155,11 @@ func (v statusView) consumers(st control.Status) {
 			ready, inFlight, oldest,
 			cell{text: ago(v.now, c.Since)}, cell{},
 		)
+		if v.verbose && c.LimitsMissed != "" {
+			r.notes = append(r.notes, "limits do not hold: "+oneLine(c.LimitsMissed))
+		}
 		if v.verbose && c.Reason != "" {
-			r.notes = []string{oneLine(c.Reason)}
+			r.notes = append([]string{oneLine(c.Reason)}, r.notes...)
 		} else {
 			r.cells[7].text = oneLine(c.Reason)
 		}
