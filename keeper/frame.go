@@ -29,6 +29,7 @@ const (
 	frameFreeze      frameType = 12
 	framePong        frameType = 13
 	frameExtend      frameType = 14
+	frameEcho        frameType = 15
 	frameUpgrade     frameType = 20
 
 	frameSlot        frameType = 65
@@ -42,6 +43,7 @@ const (
 	frameFrozen      frameType = 73
 	frameLogTrouble  frameType = 74
 	framePing        frameType = 75
+	frameEchoed      frameType = 76
 	frameUpgrading   frameType = 80
 )
 

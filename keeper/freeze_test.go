@@ -98,7 +98,14 @@ func TestNobodyIsLeftFrozen(t *testing.T) {
 	before = r.size(slot0)
 	eventually(t, "it goes on without the keeper", func() bool { return r.size(slot0) > before })
 	l.ask(l.Stop(StopRequest{Slot: slot0, Run: 1, Stop: Stop{Grace: 300 * time.Millisecond, Hold: true}}))
-	if e := get[Exited](l); e.Step != StepKill {
+	if e := get[Exited](l); e.Step != StepKill || !e.Held {
+		t.Errorf("%+v", e)
+	}
+	// Who kills it at once has not waited.
+	l.start(slot0, 2, r.spec(slot0, "exec sleep 1000"))
+	l.ask(l.Stop(StopRequest{Slot: slot0, Run: 2, Stop: Stop{Grace: time.Hour, Hold: true}}))
+	l.ask(l.Stop(StopRequest{Slot: slot0, Run: 2, Now: true}))
+	if e := get[Exited](l); e.Step != StepKill || e.Held {
 		t.Errorf("%+v", e)
 	}
 }

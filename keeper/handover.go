@@ -88,6 +88,7 @@ type heldRun struct {
 	UID       *int          `json:"uid,omitempty"` // nil: what the specification says
 	Told      []int         `json:"told,omitempty"`
 	Missed    string        `json:"missed,omitempty"`
+	Unsafe    bool          `json:"unsafe,omitempty"`
 	Idle      bool          `json:"idle,omitempty"`
 	Fenced    bool          `json:"fenced,omitempty"`
 	Frozen    bool          `json:"frozen,omitempty"` // goes on: who wanted it to stand still is gone

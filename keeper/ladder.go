@@ -159,6 +159,7 @@ func (r *run) expire(now time.Duration) {
 		r.wake()
 	}
 	if r.deadline <= now {
+		r.unsafe = r.unsafe || r.stopping.Hold && r.step == StepSignal && r.exit == nil
 		r.kill()
 	}
 	r.slot.k.poll.at(min(r.signalAt, r.wakeAt, r.deadline, r.drainBy, r.lookAt, r.frost.next(), r.fenceAt()))

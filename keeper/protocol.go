@@ -301,6 +301,7 @@ type (
 		MaxRSS    int64         `json:"max_rss"`              // bytes, of the main process and its waited-for children
 		Leftovers int           `json:"leftovers,omitempty"`  // processes of its group that had to be ended after it
 		ExecError string        `json:"exec_error,omitempty"` // it never became the program: why
+		Held      bool          `json:"held,omitempty"`       // killed because no safe point came within the grace (Stop.Hold)
 		OOM       bool          `json:"oom,omitempty"`        // the kernel killed it, or one of its own, for want of memory
 		Fenced    bool          `json:"fenced,omitempty"`     // it was ended because the lease ran out
 		Next      uint64        `json:"next,omitempty"`       // run that is being started in its place by a standing order; Started or StartFailed follows
@@ -313,6 +314,9 @@ type (
 
 	// Reload is a SIGHUP to the keeper.
 	Reload struct{}
+
+	// Echoed is the answer to Echo.
+	Echoed struct{}
 
 	// ListEnd follows the last SlotInfo.
 	ListEnd struct{}

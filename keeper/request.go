@@ -14,7 +14,7 @@ func (k *keeper) request(t frameType, body []byte) error {
 	if t != frameHello && !k.engine.greeted || t == frameHello && k.engine.greeted {
 		return fmt.Errorf("%w: type %d is not what comes first", errFrame, t)
 	}
-	if t != frameHello && t != frameList && t != frameTerminating && t != frameQuit && !k.engine.listed {
+	if t != frameHello && t != frameList && t != frameEcho && t != frameTerminating && t != frameQuit && !k.engine.listed {
 		return fmt.Errorf("%w: type %d before the slots were listed", errFrame, t)
 	}
 	switch t {
@@ -47,6 +47,9 @@ func (k *keeper) request(t frameType, body []byte) error {
 		return nil
 	case framePong:
 		k.engine.lives()
+		return nil
+	case frameEcho:
+		k.engine.send(frameEchoed, Echoed{})
 		return nil
 	case frameTerminating:
 		k.answerBy = never

@@ -53,6 +53,7 @@ type run struct {
 	ooms      int    // the slot's count of out-of-memory kills when it began
 	oom       bool   // one of them was it
 	frost     frost
+	unsafe    bool  // the grace ended before a safe point came
 	idle      bool  // ended at a moment when it held no message
 	follows   bool  // it is being started by a standing order
 	fenced    bool  // ended because the lease runs out
@@ -285,7 +286,7 @@ func (r *run) finish() {
 		Slot: s.name, Run: r.id, PID: r.p.PID,
 		Code: e.Code, Signal: int(e.Signal), Core: e.Core, Step: r.endedBy(),
 		At: r.exitAt, Ran: r.ran, CPU: e.CPU, MaxRSS: e.MaxRSS,
-		Leftovers: r.leftovers, ExecError: e.ExecError, OOM: r.oom, Fenced: r.fenced,
+		Leftovers: r.leftovers, ExecError: e.ExecError, OOM: r.oom, Fenced: r.fenced, Held: r.unsafe && r.killed,
 	}
 	if r.leftovers > 0 || r.step == StepKill {
 		s.k.sweepLater(sweepTime) // orphans come to the keeper

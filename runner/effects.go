@@ -74,7 +74,7 @@ func (c *consumer) exited(u *unit, e keeper.Exited, now time.Time) {
 		c.send(c.r.keeper.Ack(keeper.AckRequest{Slot: u.key, Run: e.Run, Memo: c.memo(u)}))
 		return
 	}
-	info := slot.ExitInfo{Code: e.Code, Signal: e.Signal, Step: e.Step, At: e.At, Ran: e.Ran, ExecError: e.ExecError, OOM: e.OOM, Fenced: e.Fenced}
+	info := slot.ExitInfo{Code: e.Code, Signal: e.Signal, Step: e.Step, At: e.At, Ran: e.Ran, ExecError: e.ExecError, OOM: e.OOM, Fenced: e.Fenced, Held: e.Held}
 	info.Unknown = e.Code < 0 && e.Signal == 0 && e.ExecError == ""
 	info.Work = c.judge(e.Ran)
 	c.absent(u)

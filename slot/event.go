@@ -99,6 +99,7 @@ type ExitInfo struct {
 	ExecError string // it never became the program
 	Fenced    bool   // ended because the lease ran out
 	OOM       bool   // the kernel killed it, or one of its own, for want of memory
+	Held      bool   // killed because no safe point came within the grace
 }
 
 // Work says what the queue tells about a run: did it do anything?

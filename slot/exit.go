@@ -211,6 +211,8 @@ func remark(e ExitInfo, class Class) string {
 	switch {
 	case e.ExecError != "":
 		return e.ExecError
+	case e.Held:
+		return "no moment without a message came within the grace; one may be cut in half"
 	case e.Signal == int(syscall.SIGKILL) && class == ClassCrashed:
 		return "not by qsuper (out of memory?)"
 	}

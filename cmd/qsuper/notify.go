@@ -79,13 +79,44 @@ func (e *engine) pong(ctx context.Context) {
 	}
 }
 
-// feed tells the service manager's watchdog that the engine lives, whenever every
-// consumer's owner has answered. An owner that hangs keeps it silent.
+// echo asks the keeper for an answer, which it has up to limit for.
+func (e *engine) echo(ask func() error, limit time.Duration) error {
+	select {
+	case <-e.echoes: // of an earlier question, and late
+	default:
+	}
+	if err := ask(); err != nil {
+		return fmt.Errorf("ask the keeper: %w", err)
+	}
+	late := time.NewTimer(limit)
+	defer late.Stop()
+	select {
+	case <-e.echoes:
+		return nil
+	case <-e.life.Done():
+		return e.life.Err()
+	case <-late.C:
+		return fmt.Errorf("ask the keeper: no answer within %s", humane(limit))
+	}
+}
+
+// bothAnswer asks every consumer's owner and the keeper.
+func (e *engine) bothAnswer() error {
+	if err := e.answers(); err != nil {
+		return err
+	}
+	return e.echo(e.client.Echo, e.watchdog)
+}
+
+// feed tells the service manager's watchdog that the daemon lives, whenever every
+// consumer's owner and the keeper have answered. One that hangs keeps it silent.
 func (e *engine) feed(ctx context.Context, every time.Duration, answers func() error) {
 	tick := time.NewTicker(every / 2) // as sd_watchdog_enabled(3) advises
 	defer tick.Stop()
 	for {
-		if err := answers(); err != nil {
+		if err := answers(); ctx.Err() != nil {
+			return
+		} else if err != nil {
 			e.log.Error("watchdog not fed", "error", err)
 		} else {
 			e.notify("WATCHDOG=1")

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"qsuper/keeper"
 )
 
 func TestWatchdogEvery(t *testing.T) {
@@ -85,6 +87,27 @@ func TestTheWatchdogIsFedByAnswersOnly(t *testing.T) {
 	case <-ended:
 	}
 	<-ended
+}
+
+// A keeper that does not answer, or too late, keeps the watchdog hungry.
+func TestTheKeeperIsAsked(t *testing.T) {
+	e := &engine{life: t.Context(), echoes: make(chan struct{}, 1), log: slog.New(slog.DiscardHandler)}
+	e.handle(keeper.Echoed{}) // late, from an earlier question
+	if err := e.echo(func() error { return nil }, time.Millisecond); err == nil {
+		t.Error("an answer to an earlier question was taken")
+	}
+	if err := e.echo(func() error { e.handle(keeper.Echoed{}); e.handle(keeper.Echoed{}); return nil }, time.Minute); err != nil {
+		t.Error(err)
+	}
+	if err := e.echo(func() error { return keeper.ErrGone }, time.Minute); !errors.Is(err, keeper.ErrGone) {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	e.life = ctx
+	cancel()
+	if err := e.echo(func() error { return nil }, time.Minute); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
 }
 
 func TestALongStopIsTold(t *testing.T) {

@@ -67,6 +67,7 @@ type engine struct {
 	pings    chan struct{} // the keeper asks whether we live
 	watchdog time.Duration // how often the service manager wants to hear from us; 0: never
 	answers  func() error  // asks every owner; returns when all have answered
+	echoes   chan struct{} // the keeper's answers
 	upgrades *upgrader
 	burst    keeper.Burst // of starts
 	tcp      *tcp
@@ -126,6 +127,7 @@ func runEngine(ctx context.Context, o engineOptions) error {
 		e.log.Warn("no watchdog", "error", err)
 	}
 	e.answers = func() error { _, err := d.Status(control.StatusQuery{}); return err }
+	e.echoes = make(chan struct{}, 1)
 	err = e.run(ctx)
 	if err != nil && e.gone.Load() {
 		fmt.Fprintln(os.Stderr, "qsuper:", err)
@@ -159,7 +161,7 @@ func (e *engine) run(ctx context.Context) error {
 	parts.Go(func() { e.tcp.run(life) })
 	parts.Go(func() { e.alerts.Run(life) })
 	if e.watchdog > 0 {
-		parts.Go(func() { e.feed(life, e.watchdog, e.answers) })
+		parts.Go(func() { e.feed(life, e.watchdog, e.bothAnswer) })
 	}
 	e.announce(life)
 	select {
@@ -196,6 +198,12 @@ func (e *engine) handle(m any) {
 		select {
 		case e.pings <- struct{}{}:
 		default: // the answer to the one before is still being looked for
+		}
+		return
+	case keeper.Echoed:
+		select {
+		case e.echoes <- struct{}{}:
+		default: // nobody waits any more
 		}
 		return
 	case keeper.Upgrading:

@@ -99,6 +99,7 @@ func newBox(t *testing.T, file string) *box {
 	}
 	b.write("qsuper.yaml", file)
 	b.write("worker", worker)
+	b.write("forks", forks)
 	t.Cleanup(func() {
 		if b.pid != 0 && t.Failed() {
 			t.Logf("the journal ends with:\n%s", b.try("journalctl", "--no-pager", "-n", "60", "-o", "short-monotonic").text)

@@ -17,6 +17,12 @@ echo $$ >>/srv/begun
 while :; do sleep 0.1; done
 `
 
+// forks leaves a process that no group and no session tells of.
+const forks = `#!/bin/sh
+setsid sh -c 'echo $$ >>/srv/forked; exec sleep 1000' &
+exec sh /srv/worker 0
+`
+
 const file = `version: 1
 daemon: {interval: 200ms}
 consumers:
@@ -142,7 +148,29 @@ func TestTheEngineIsKilled(t *testing.T) {
 	}
 }
 
-// Nobody adopts the consumer, for now, but it goes on and there is no second one.
+// adopted waits until the next keeper has the consumer, and stops the service:
+// all that was ever started for it ends.
+func (b *box) adopted(pid string) {
+	b.t.Helper()
+	eventually(b.t, "the consumer is adopted", func() bool {
+		now, ok := b.status()
+		return ok && len(now.Consumers) == 1 && now.Consumers[0].Running == 1
+	})
+	b.untouched(pid)
+	group := b.property("ControlGroup")
+	b.must("systemctl", "stop", "qsuper")
+	if b.alive(pid) || len(b.lines("begun")) != 1 || len(b.lines("finished")) != 1 {
+		b.t.Errorf("stopped: %s lives: %v; begun %v, finished %v", pid, b.alive(pid), b.lines("begun"), b.lines("finished"))
+	}
+	if got := b.property("Result"); got != "success" {
+		b.t.Errorf("Result=%s", got)
+	}
+	if o := b.try("cat", "/sys/fs/cgroup"+group+"/cgroup.events"); strings.Contains(o.text, "populated 1") {
+		b.t.Errorf("left behind:\n%s", b.try("systemd-cgls", "--no-pager", group).text)
+	}
+}
+
+// The next keeper goes on with the consumer, and there is no second one.
 func TestTheKeeperIsKilled(t *testing.T) {
 	b, s, pid := up(t, file, "")
 	b.must("kill", "-KILL", strconv.Itoa(s.Daemon.KeeperPID))
@@ -154,6 +182,7 @@ func TestTheKeeperIsKilled(t *testing.T) {
 	if got := b.property("NRestarts") + " " + b.property("ActiveState"); got != "1 active" {
 		t.Errorf("%s", got)
 	}
+	b.adopted(pid)
 }
 
 // A hung engine is told by its silence, not by a healthy one's.
@@ -175,6 +204,56 @@ func TestTheWatchdogBarks(t *testing.T) {
 	}
 	b.untouched(pid)
 	t.Logf("restarts by systemd: %s", b.property("NRestarts"))
+	b.adopted(pid)
+}
+
+// A keeper that stands still is as bad as an engine that does, though the engine has
+// everything it needs to feed the watchdog.
+func TestTheKeeperStandsStill(t *testing.T) {
+	b, s, pid := up(t, file, "WatchdogSec=2s")
+	b.must("kill", "-STOP", strconv.Itoa(s.Daemon.KeeperPID))
+	eventually(t, "the next keeper answers", func() bool {
+		now, ok := b.status()
+		return ok && now.Daemon.KeeperPID != s.Daemon.KeeperPID
+	})
+	b.untouched(pid)
+	if got := b.property("NRestarts"); got != "1" {
+		t.Errorf("%s restarts", got)
+	}
+	b.adopted(pid)
+}
+
+// Nobody but the two processes themselves notices that there is another binary:
+// for systemd it is the same service, which is ready and feeds its watchdog.
+func TestUpgrade(t *testing.T) {
+	b, s, pid := up(t, file, "WatchdogSec=2s")
+	for range 2 {
+		if said := b.must("/srv/qsuper", "upgrade"); said == "" {
+			t.Error("nothing is said")
+		}
+		now, ok := b.status()
+		if !ok || now.Daemon.KeeperPID != s.Daemon.KeeperPID || now.Daemon.EnginePID == s.Daemon.EnginePID {
+			t.Errorf("upgraded: %+v, before: %+v", now, s)
+		}
+		s = now
+		fed := b.property("WatchdogTimestampMonotonic")
+		eventually(t, "the watchdog is fed", func() bool { return b.property("WatchdogTimestampMonotonic") != fed })
+	}
+	if got := b.property("MainPID") + " " + b.property("NRestarts") + " " + b.property("ActiveState"); got != strconv.Itoa(s.Daemon.KeeperPID)+" 0 active" {
+		t.Errorf("for systemd it is %s", got)
+	}
+	b.untouched(pid)
+	b.write("qsuper.yaml", file+"  mails: {command: [/bin/sleep, '1000'], spawn: always}\n")
+	b.must("systemctl", "reload", "qsuper")
+	eventually(t, "the new consumer runs", func() bool {
+		s, ok := b.status()
+		return ok && len(s.Consumers) == 2 && s.Consumers[1].Running == 1
+	})
+	b.untouched(pid)
+	b.must("systemctl", "stop", "qsuper")
+	if b.alive(pid) || b.property("Result") != "success" {
+		t.Errorf("stopped: %s lives: %v, %s", pid, b.alive(pid), b.property("Result"))
+	}
 }
 
 // A message that takes longer than systemd would wait is finished all the same.
@@ -211,6 +290,24 @@ func TestAStopThatIsCutOff(t *testing.T) {
 	}
 	b.must("systemctl", "start", "qsuper")
 	eventually(t, "it can be started again", func() bool { return len(b.lines("begun")) == 2 })
+}
+
+// What a consumer puts into a session of its own ends with it, and each run has
+// its cgroup below the service's.
+func TestARunHasItsCgroup(t *testing.T) {
+	b, _, pid := up(t, strings.Replace(file, `[/bin/sh, /srv/worker, "0"]`, "[/bin/sh, /srv/forks]", 1), "")
+	eventually(t, "it has forked", func() bool { return len(b.lines("forked")) == 1 })
+	group := b.property("ControlGroup") + "/qsuper."
+	for _, of := range []string{pid, b.lines("forked")[0]} {
+		at := b.must("sed", "-n", "s/^0:://p", "/proc/"+of+"/cgroup")
+		if !strings.HasPrefix(at, group) || !strings.Contains(at, "/run.orders") {
+			t.Errorf("%s is in %s", of, at)
+		}
+	}
+	b.must("systemctl", "stop", "qsuper")
+	if b.alive(pid) || b.alive(b.lines("forked")[0]) {
+		t.Errorf("after the stop: %s lives: %v, what it forked: %v", pid, b.alive(pid), b.alive(b.lines("forked")[0]))
+	}
 }
 
 func TestTheUnitIsSound(t *testing.T) {
