@@ -2,6 +2,7 @@ package faults
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -18,6 +19,7 @@ var keeperFaults = []fault{
 	{name: "F002_KeeperKilledDuringStop", score: 20, run: keeperKilledDuringStop},
 	{name: "F002_CleanupAfterKeeperAndEngine", score: 20, run: cleanUp},
 	{name: "F139_KeeperKilledUnderPlainShells", score: 12, run: keeperKilledUnderShells},
+	{name: "F036_UpgradeOfAThousand", score: 12, kind: slow, run: upgradeOfAThousand},
 }
 
 // killKeeper kills the keeper, and the engine with it if asked, and waits until
@@ -33,6 +35,39 @@ func (f *fleet) killKeeper(both bool) {
 	if both {
 		kill(f.T, st.Daemon.EnginePID)
 		eventually(f.T, rig.Patience, "its engine is gone", func() bool { return startTime(st.Daemon.EnginePID) == "" })
+	}
+}
+
+// upgradeOfAThousand has another binary take over from one that holds as many slots
+// as a host may have, fifty of which print all the time.
+func upgradeOfAThousand(t *testing.T) {
+	const silent, loud = 950, 50
+	f := newFleet(t)
+	f.Write(f.file("  start_rate: 0\n", talkers(loud),
+		fmt.Sprintf("  quiet: {command: [/bin/sleep, '100000'], spawn: always, instances: %d}\n", silent)))
+	f.Start()
+	list := f.begun(loud)
+	f.UntilRunning("talk", loud)
+	quiet := f.UntilRunning("quiet", silent).PIDs()
+	before := f.pids()
+	for range 3 {
+		r := f.Must("upgrade")
+		t.Logf("upgraded in %v", r.Took)
+		f.UntilRunning("talk", loud)
+		if now := f.UntilRunning("quiet", silent).PIDs(); !slices.Equal(now, quiet) {
+			t.Error("O5 fleet: processes were replaced")
+		}
+		f.samePIDs(before)
+	}
+	f.stillThere(list)
+	f.logged("after three upgrades")
+	if r := f.Run("stop", "quiet", "talk"); r.Code != 0 {
+		t.Errorf("stop: exit %d\n%s%s", r.Code, r.Stdout, r.Stderr)
+	}
+	f.quiesce(0)
+	f.linesWhole(false)
+	if again := len(f.journal.begins(t)); again != loud {
+		t.Errorf("%d starts, expected %d", again, loud)
 	}
 }
 
