@@ -43,6 +43,16 @@ func endOrphans(stateDir string, keeper int) (ended []int) {
 	return ended
 }
 
+// orphaned says whether there is an engine for stateDir whose keeper is dead;
+// that nobody holds the directory is known.
+func orphaned(stateDir string) bool {
+	entries, err := os.ReadDir("/proc")
+	return err == nil && slices.ContainsFunc(entries, func(e os.DirEntry) bool {
+		pid, err := strconv.Atoi(e.Name())
+		return err == nil && pid != os.Getpid() && isOrphan(pid, stateDir, 0)
+	})
+}
+
 // isOrphan says whether a process of our user is an engine for stateDir and no
 // child of keeper.
 func isOrphan(pid int, stateDir string, keeper int) bool {
