@@ -217,24 +217,43 @@ func (c *check) safePoint() {
 	if c.Stop.WaitFor == "" {
 		return
 	}
-	k := health.Kind{}
+	k, told := health.Kind{}, false
 	if c.Queue != nil {
 		for _, conn := range c.l.cfg.Connections {
 			if conn.Name == c.Queue.Connection {
 				k, _ = health.Lookup(conn.Type)
+				told = k.Holder && tellsOfClients(conn)
 			}
 		}
 	}
-	if k.InFlightNow {
-		return
+	if k.InFlightNow || told && (c.MaxMessages > 0 || c.written("stop", "wait_for")) {
+		return // without a limit Magento has a broker push messages: then it holds some all the time
 	}
-	at := place(c.node, "stop", "wait_for")
+	at, hint := place(c.node, "stop", "wait_for"), "use mysql, postgres or sqlite, or leave it out"
+	if k.Holder {
+		hint = "give the connection its management_url, or leave it out"
+	}
 	if c.written("stop", "wait_for") && c.node.Get("queue") == nil {
 		c.l.add(at, c.path+".stop.wait_for", "idle needs a queue: it is where messages in progress are seen")
 	} else if c.written("stop", "wait_for") && k.Type != "" {
-		c.l.add(at, c.path+".stop.wait_for", "idle cannot be seen on a connection of type %s, which counts messages in progress too late or not at all", k.Type).Hint = "use mysql or sqlite, or leave it out"
+		c.l.add(at, c.path+".stop.wait_for", "idle cannot be seen on a connection of type %s, which counts messages in progress too late or not at all", k.Type).Hint = hint
 	}
 	c.Stop.WaitFor = ""
+}
+
+// tellsOfClients says whether a connection can say what single processes hold.
+// Opening it does not dial.
+func tellsOfClients(c *Connection) bool {
+	if c.Spec == nil {
+		return true // what is wrong with it has been said
+	}
+	conn, err := c.Spec.Open()
+	if err != nil {
+		return false
+	}
+	defer conn.Close()
+	h, ok := conn.(health.Holder)
+	return ok && h.Lag() > 0
 }
 
 // written says whether the file gives a key, here or in its defaults.

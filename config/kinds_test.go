@@ -1,8 +1,11 @@
 package config
 
 import (
+	"context"
 	"errors"
+	"net/netip"
 	"strings"
+	"time"
 
 	"qsuper/health"
 	"qsuper/internal/kind"
@@ -20,7 +23,7 @@ func init() {
 		}
 		return nil
 	}
-	health.Register(health.Kind{Type: "rabbitmq", QueueKeys: []string{"name"}}, rabbitKind{}, open[rabbitKind])
+	health.Register(health.Kind{Type: "rabbitmq", Holder: true, QueueKeys: []string{"name"}}, rabbitKind{Interval: 5e9}, openRabbit)
 	health.Register(health.Kind{Type: "mysql", InFlightNow: true, QueueKeys: sqlKeys, Layouts: sqlLayouts, CheckQueue: checkSQL}, mysqlKind{}, open[mysqlKind])
 	health.Register(health.Kind{Type: "postgres", InFlightNow: true, QueueKeys: sqlKeys, Layouts: []string{"plain", "symfony", "laravel"}, CheckQueue: checkSQL}, postgresKind{}, open[postgresKind])
 	health.Register(health.Kind{Type: "redis", QueueKeys: []string{"name", "prefix", "group"}, Layouts: []string{"list", "stream", "laravel", "symfony"}}, redisKind{}, open[redisKind])
@@ -63,6 +66,25 @@ type rabbitKind struct {
 	ManagementURL kind.Secret `yaml:"management_url"`
 	PasswordFile  kind.Path   `yaml:"password_file"`
 	TLS           kind.TLS    `yaml:"tls"`
+
+	Interval kind.Duration `yaml:"statistics_interval"`
+}
+
+// clerk tells of clients where there is a management_url.
+type clerk struct{ lag time.Duration }
+
+func openRabbit(c rabbitKind) (health.Conn, error) {
+	if c.ManagementURL.IsZero() {
+		return clerk{}, nil
+	}
+	return clerk{time.Second}, nil
+}
+
+func (c clerk) Ping(context.Context) error { return nil }
+func (c clerk) Close() error               { return nil }
+func (c clerk) Lag() time.Duration         { return c.lag }
+func (c clerk) Held(context.Context, []netip.AddrPort) (int64, error) {
+	return 0, errors.New("not for asking")
 }
 
 type mysqlKind struct {

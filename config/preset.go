@@ -95,8 +95,8 @@ func (l *laravel) command(c *Consumer) []string {
 }
 
 // magento is Magento 2 and Mage-OS. Its consumers handle no signal: TERM kills
-// them at once. A broker delivers the message again; in the database it would be
-// "in progress" for a day, so there they are stopped at a safe point. Without
+// them at once. A broker delivers the message again, half done as it may be; in the
+// database it would be "in progress" for a day. So they are stopped at a safe point. Without
 // --max-messages they never look at the poison pill, hence Magento's own
 // default of 10000. One instance takes the lock of --single-thread, several
 // that of --multi-process=1..N, as Magento's own cron runner has it.

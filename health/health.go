@@ -8,6 +8,7 @@ package health
 
 import (
 	"context"
+	"net/netip"
 	"time"
 )
 
@@ -49,6 +50,20 @@ type Waker interface {
 	// can no longer listen, or when ctx is done. It is called on a Conn of its own,
 	// of which nothing else is asked. wake never blocks.
 	Watch(ctx context.Context, queues []Queue, wake func()) error
+}
+
+// Holder is a Conn that can tell what single clients hold.
+type Holder interface {
+	Conn
+
+	// Held is how many messages the clients at these addresses have taken and not
+	// acknowledged. It is true of clients that have done nothing for Lag or longer. An
+	// error means that nobody can say, or that they must not stand still for so long;
+	// it is in words for a user, and may hold secrets. It may be called at any time.
+	Held(ctx context.Context, clients []netip.AddrPort) (int64, error)
+
+	// Lag is how old the answer may be; 0 = this connection cannot tell.
+	Lag() time.Duration
 }
 
 // State says what is known of a queue.

@@ -23,6 +23,7 @@ type Kind struct {
 	QueueKeys   []string          // keys of `queue:` it accepts besides connection; nil = it has no queues
 	Layouts     []string          // allowed values of `layout`, the first is the default; nil = the key is not accepted
 	InFlightNow bool              // Reading.InFlight is what is true at the moment, and not some seconds old
+	Holder      bool              // its Conn is a Holder
 	CheckQueue  func(Queue) error // optional further check of a queue; its error says what to write instead
 }
 

@@ -11,7 +11,7 @@ import (
 const (
 	// maxFreeze is how long processes stand still at most: who asked for it must
 	// have looked by then, or is gone.
-	maxFreeze = 15 * time.Second
+	maxFreeze = 40 * time.Second
 	// frostTime is how long they may take to stand still. One that is in the
 	// middle of a call which cannot be interrupted takes as long as that.
 	frostTime = time.Second

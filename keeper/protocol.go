@@ -174,7 +174,7 @@ type (
 	}
 
 	// FreezeRequest lets the processes of a run stand still, which Frozen answers,
-	// or go on. They go on by themselves after 15 s, and when the engine is gone.
+	// or go on. They go on by themselves after 40 s, and when the engine is gone.
 	FreezeRequest struct {
 		Slot string `json:"slot"`
 		Run  uint64 `json:"run"`

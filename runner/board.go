@@ -2,6 +2,7 @@ package runner
 
 import (
 	"context"
+	"errors"
 	"hash/fnv"
 	"sync"
 	"sync/atomic"
@@ -181,6 +182,36 @@ func (b *board) latest(name string) *look {
 		return &look{conn: Connection{Name: name, Conn: plan.Conn{Name: name, State: plan.ConnUnknown}}}
 	}
 	return p.latest.Load()
+}
+
+// kind is the type of a connection.
+func (b *board) kind(name string) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if p := b.pollers[name]; p != nil {
+		return p.cfg.Type
+	}
+	return ""
+}
+
+// holder opens a connection of its own to ask who holds what. It is the caller's to
+// close.
+func (b *board) holder(name string) (health.Holder, error) {
+	b.mu.Lock()
+	p := b.pollers[name]
+	b.mu.Unlock()
+	if p == nil {
+		return nil, errors.New("the connection is not there any more")
+	}
+	conn, err := p.cfg.Spec.Open()
+	if err != nil {
+		return nil, err
+	}
+	h, ok := conn.(health.Holder)
+	if !ok {
+		return nil, errors.Join(errors.New("the connection does not tell of clients"), conn.Close())
+	}
+	return h, nil
 }
 
 // demand has a connection looked at now, and answer called with what was seen, if

@@ -197,8 +197,8 @@ func (c *consumer) handle(m any, now time.Time) {
 		})
 	case keeper.Frozen:
 		c.with(m.Slot, func(u *unit) { c.frozen(u, m, now) })
-	case glance:
-		c.glanced(m, now)
+	case glance, heard:
+		c.seen(m, now)
 	case keeper.Exited:
 		c.with(m.Slot, func(u *unit) { c.exited(u, m, now) })
 	case keeper.LogTrouble:

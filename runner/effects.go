@@ -77,7 +77,7 @@ func (c *consumer) exited(u *unit, e keeper.Exited, now time.Time) {
 	info := slot.ExitInfo{Code: e.Code, Signal: e.Signal, Step: e.Step, At: e.At, Ran: e.Ran, ExecError: e.ExecError, OOM: e.OOM, Fenced: e.Fenced, Held: e.Held}
 	info.Unknown = e.Code < 0 && e.Signal == 0 && e.ExecError == ""
 	info.Work = c.judge(e.Ran)
-	c.absent(u)
+	c.absent(u, now)
 	finish := u.state.Again
 	c.step(u, now, slot.Exited{Run: e.Run, Exit: info})
 	if e.Next != 0 {

@@ -32,9 +32,15 @@ type safePoint struct {
 	began   time.Time        // of the look under way; zero: none is
 	waiting map[*unit]uint64 // runs that do not stand still yet
 	still   map[*unit]uint64 // runs that do
+	limit   time.Duration    // for the look
 	number  int              // of the look, so that late answers are told apart
 	confirm time.Time        // when to ask again; zero: not now
 	sure    bool             // it has been asked again
+
+	scouting bool            // the broker is asked before any stands still, see holder.go
+	pids     map[*unit][]int // of those that stand still
+	went     time.Time       // since when nobody has stood still for long
+	why      string          // why nothing could be seen, as was logged last
 }
 
 // glance is the answer to a look.
@@ -47,10 +53,10 @@ type glance struct {
 // moment at which it holds no message.
 func (c *consumer) stop(u *unit, now time.Time) {
 	ladder := c.r.launcher().ladder(c.cfg, u.n)
-	if c.searches() && c.sees() {
+	if c.searches() && (c.tells() || c.sees()) {
 		ladder.Hold = true
 		if c.safe.began.IsZero() {
-			c.safe.next, c.safe.pause = now, firstPause
+			c.safe.next, c.safe.pause, c.safe.went = now, firstPause, now
 		}
 	}
 	c.send(c.r.keeper.Stop(keeper.StopRequest{Slot: u.key, Run: u.state.Run, Stop: ladder}))
@@ -70,22 +76,31 @@ func (c *consumer) lookAround(now time.Time) time.Time {
 	switch {
 	case !c.searches():
 		c.giveUp(now)
-	case !s.began.IsZero() && now.Sub(s.began) >= glanceLimit:
+	case !s.began.IsZero() && now.Sub(s.began) >= s.limit:
 		c.goOn(now)
 	case !s.confirm.IsZero() && !now.Before(s.confirm):
 		s.confirm, s.sure = time.Time{}, true
-		c.glanceAt()
-		return s.began.Add(glanceLimit)
+		if c.tells() {
+			c.askHeld(s.pids)
+		} else {
+			c.glanceAt()
+		}
+		return s.began.Add(s.limit)
 	case !s.began.IsZero():
-		return plan.Sooner(s.confirm, s.began.Add(glanceLimit))
+		return plan.Sooner(s.confirm, s.began.Add(s.limit))
 	case s.next.IsZero() || now.Before(s.next):
 		return s.next
 	case !c.held():
 		s.next = time.Time{}
 		return s.next
+	case c.tells():
+		s.limit, s.pids = glanceLimit+askLimit+c.lag(), map[*unit][]int{}
+		c.scout(now)
+		return s.began.Add(s.limit)
 	default:
+		s.limit = glanceLimit
 		c.standStill(now)
-		return s.began.Add(glanceLimit)
+		return s.began.Add(s.limit)
 	}
 	return s.next
 }
@@ -148,17 +163,31 @@ func (c *consumer) frozen(u *unit, m keeper.Frozen, now time.Time) {
 		return
 	}
 	s.still[u] = m.Run
+	c.lookUp(u, m.PIDs, now)
+}
+
+// lookUp asks when all stand still, or when the broker has had its time.
+func (c *consumer) lookUp(u *unit, pids []int, now time.Time) {
+	if c.searches() && c.tells() {
+		if c.safe.pids != nil && pids != nil {
+			c.safe.pids[u] = pids
+		}
+		c.letSettle(now)
+		return
+	}
 	c.glanceAt()
 }
 
 // absent is told of every exit: who is gone need not stand still.
-func (c *consumer) absent(u *unit) {
+func (c *consumer) absent(u *unit, now time.Time) {
 	s := &c.safe
-	if _, ok := s.waiting[u]; ok {
-		delete(s.waiting, u)
-		c.glanceAt()
-	}
+	_, waits := s.waiting[u]
+	delete(s.waiting, u)
 	delete(s.still, u)
+	delete(s.pids, u)
+	if waits {
+		c.lookUp(u, nil, now)
+	}
 }
 
 func (c *consumer) glanceAt() {
@@ -168,6 +197,16 @@ func (c *consumer) glanceAt() {
 	}
 	number := s.number
 	c.r.board.demand(c.r.ctx, c.cfg.Queue.Connection, func(l *look) { c.box.put(glance{number, l}) })
+}
+
+// seen goes on with a look after an answer.
+func (c *consumer) seen(m any, now time.Time) {
+	switch m := m.(type) {
+	case glance:
+		c.glanced(m, now)
+	case heard:
+		c.told(m, now)
+	}
 }
 
 // glanced ends a look: what was to stop ends, if nothing is in progress.
@@ -201,7 +240,19 @@ func (c *consumer) goOn(now time.Time) {
 			c.send(c.r.keeper.Freeze(keeper.FreezeRequest{Slot: u.key, Run: run}))
 		}
 	}
+	froze := len(s.still)+len(s.waiting) > 0
 	s.waiting, s.still, s.began, s.confirm = nil, nil, time.Time{}, time.Time{}
+	s.scouting, s.pids = false, nil
+	if c.searches() && c.tells() {
+		// Who stood still for long is to go on for as long, or its message takes twice
+		// its time.
+		s.next = now.Add(scoutPause)
+		if froze {
+			s.went = now
+			s.next = now.Add(c.lag()*time.Duration(6+s.number%5)/10 + firstPause)
+		}
+		return
+	}
 	// Not in step with anything: work may have a rhythm, too.
 	s.next = now.Add(s.pause + s.pause*time.Duration(s.number%7)/10)
 	s.pause = min(s.pause*5/4, longPause)

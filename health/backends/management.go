@@ -33,7 +33,8 @@ const (
 // acknowledged and, where publishers set timestamps, how old the oldest one is.
 // One request serves all queues of a vhost.
 type management struct {
-	url      *url.URL
+	base     *url.URL // without credentials
+	url      *url.URL // of the list of queues
 	user     string
 	password *password
 	client   *http.Client
@@ -66,6 +67,7 @@ func newManagement(base string, broker amqp.URI, secret *password, settings kind
 		m.password = &password{text: text}
 		u.User = nil
 	}
+	m.base = u
 	m.url = u.JoinPath("api", "queues", url.PathEscape(broker.Vhost))
 	m.url.RawQuery = "columns=name,messages_unacknowledged,head_message_timestamp"
 	return m, nil

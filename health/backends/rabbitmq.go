@@ -35,12 +35,20 @@ type rabbitConfig struct {
 	ManagementURL kind.Secret `yaml:"management_url"` // "" = unacknowledged messages are not known
 	PasswordFile  kind.Path   `yaml:"password_file"`
 	TLS           kind.TLS    `yaml:"tls"`
+
+	// Interval is the broker's collect_statistics_interval, or that of its finest
+	// samples (management.sample_retention_policies) if that is longer than 5 s.
+	Interval kind.Duration `yaml:"statistics_interval"`
 }
+
+// maxInterval bounds how long a process stands still for the broker's statistics.
+const maxInterval = 10 * time.Second
 
 func init() {
 	health.Register(health.Kind{
 		Type: "rabbitmq", QueueKeys: []string{"name", "layout"}, Layouts: []string{"plain"}, CheckQueue: checkRabbitQueue,
-	}, rabbitConfig{}, openRabbit)
+		Holder: true,
+	}, rabbitConfig{Interval: kind.Duration(5 * time.Second)}, openRabbit)
 }
 
 // Validate says what is wrong with the URLs, without showing them.
@@ -51,6 +59,9 @@ func (c *rabbitConfig) Validate() error {
 	}
 	if c.TLS.Enabled() && uri.Scheme != "amqps" {
 		return errors.New("tls needs a url that starts with amqps://")
+	}
+	if d := time.Duration(c.Interval); d < 100*time.Millisecond || d > maxInterval {
+		return fmt.Errorf("statistics_interval must be from 100ms to %s", maxInterval)
 	}
 	if !c.ManagementURL.IsZero() {
 		if _, err := parseHTTP(c.ManagementURL.Reveal()); err != nil {
@@ -88,6 +99,7 @@ type rabbit struct {
 	uri        amqp.URI
 	password   *password
 	tls        kind.TLS
+	interval   time.Duration
 	management *management // nil: none configured
 	life       lifetime
 	missing    map[string]time.Time // queue -> when it was last found missing
@@ -104,7 +116,7 @@ func openRabbit(c rabbitConfig) (health.Conn, error) {
 		return nil, err
 	}
 	r := &rabbit{
-		url: c.URL.Reveal(), uri: uri, tls: c.TLS, life: newLifetime(), missing: map[string]time.Time{},
+		url: c.URL.Reveal(), uri: uri, tls: c.TLS, interval: time.Duration(c.Interval), life: newLifetime(), missing: map[string]time.Time{},
 		password: &password{text: uri.Password, file: c.PasswordFile},
 	}
 	if !c.ManagementURL.IsZero() {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -322,5 +323,80 @@ func TestRabbitMQWrongVhost(t *testing.T) {
 	o := look(t, spec(t, "rabbitmq", "{type: rabbitmq, url: %q}", servers.RabbitMQ(t).AMQPURL+"/nobody"), health.Queue{Name: "x"})
 	if o.Up || !strings.Contains(o.Err, "vhost") {
 		t.Errorf("got %+v", o)
+	}
+}
+
+func holder(t *testing.T, section string, args ...any) health.Holder {
+	t.Helper()
+	c, err := spec(t, "rabbitmq", section, args...).Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c.(health.Holder)
+}
+
+// What a client holds is told once it has done nothing for long enough, by its address;
+// about others, or one that must not stand still for so long, nothing is said.
+func TestRabbitMQTellsWhatAClientHolds(t *testing.T) {
+	r := newRabbitRig(t)
+	client := func(beat string) (health.Holder, *amqp.Channel, netip.AddrPort) {
+		var socket net.Conn
+		interval, _ := time.ParseDuration(beat)
+		conn, err := amqp.DialConfig(r.url, amqp.Config{Heartbeat: interval, Dial: func(network, addr string) (net.Conn, error) {
+			var err error
+			socket, err = net.Dial(network, addr)
+			return socket, err
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		ch, err := conn.Channel()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return holder(t, "{type: rabbitmq, url: %q, management_url: %q, statistics_interval: 500ms}", r.url, r.broker.ManagementURL), ch, socket.LocalAddr().(*net.TCPAddr).AddrPort()
+	}
+	h, ch, end := client("60s")
+	held := func(ends ...netip.AddrPort) (int64, error) { return h.Held(t.Context(), ends) }
+	if h.Lag() != 6500*time.Millisecond {
+		t.Errorf("lag %v", h.Lag())
+	}
+	q, err := ch.QueueDeclare("", false, true, true, false, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ch.Publish("", q.Name, false, false, amqp.Publishing{Body: []byte("x")}); err != nil {
+		t.Fatal(err)
+	}
+	var m amqp.Delivery
+	for ok := false; !ok; {
+		if m, ok, err = ch.Get(q.Name, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	<-time.After(h.Lag()) // the promise is about this very time
+	if n, err := held(end); n != 1 || err != nil {
+		t.Errorf("one is held: %d, %v", n, err)
+	}
+	if err := m.Ack(false); err != nil {
+		t.Fatal(err)
+	}
+	<-time.After(h.Lag())
+	if n, err := held(end, netip.MustParseAddrPort("192.0.2.1:1")); n != 0 || err != nil {
+		t.Errorf("none is held: %d, %v", n, err)
+	}
+	if _, err := held(netip.MustParseAddrPort("192.0.2.1:1")); err == nil || !strings.Contains(err.Error(), "known") {
+		t.Errorf("a stranger: %v", err)
+	}
+	_, _, hasty := client("5s")
+	eventually(t, "its heartbeat is known", func() bool {
+		_, err := held(hasty)
+		return err != nil && strings.Contains(err.Error(), "heartbeat of 5s")
+	})
+	without := holder(t, "{type: rabbitmq, url: %q}", r.url)
+	if _, err := without.Held(t.Context(), nil); err == nil || without.Lag() != 0 {
+		t.Errorf("without a management_url: %v, %v", err, without.Lag())
 	}
 }
