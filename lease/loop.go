@@ -29,8 +29,9 @@ type Listener interface {
 	Changed(keys []string)
 	// Extended says until when exclusive leases are sure now.
 	Extended(until time.Duration, held []Held)
-	// Listed says that View has become another.
-	Listed()
+	// Listed says that the store has been looked at, or has begun or ceased to
+	// answer. Not changed: View tells the same, but for the time that is left.
+	Listed(changed bool)
 }
 
 // State is what is known of one lease.

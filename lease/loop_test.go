@@ -17,7 +17,7 @@ import (
 type deaf struct{}
 
 func (deaf) Changed([]string)                     {}
-func (deaf) Listed()                              {}
+func (deaf) Listed(bool)                          {}
 func (deaf) Extended(time.Duration, []lease.Held) {}
 
 // loop runs a host against a fake server until the test ends.

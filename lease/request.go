@@ -31,7 +31,7 @@ func (l *Loop) failed(err error) bool {
 	}
 	l.mu.Unlock()
 	if changed {
-		l.o.On.Listed()
+		l.o.On.Listed(true)
 	}
 	return err != nil
 }
@@ -113,9 +113,7 @@ func (l *Loop) list(ctx context.Context) {
 	changed := !l.view.Known || !sameRecords(l.view.Records, records)
 	l.view.Records, l.view.At, l.view.Known = records, sent, true
 	l.mu.Unlock()
-	if changed {
-		l.o.On.Listed()
-	}
+	l.o.On.Listed(changed)
 }
 
 // sameRecords compares all but the time that is left.

@@ -74,7 +74,7 @@ func (h *host) clock() time.Duration {
 }
 
 func (h *host) Changed([]string) {}
-func (h *host) Listed()          {}
+func (h *host) Listed(bool)      {}
 
 // Extended is the way of an extension to the keeper.
 func (h *host) Extended(until time.Duration, held []lease.Held) {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"maps"
 	"os"
 	"slices"
@@ -17,7 +16,6 @@ import (
 	"qsuper/config"
 	"qsuper/keeper"
 	"qsuper/lease"
-	"qsuper/plan"
 	"qsuper/proc"
 )
 
@@ -66,24 +64,6 @@ type part struct {
 	Running int    `json:"running"`
 	Stopped string `json:"stopped,omitempty"`
 	Paused  string `json:"paused,omitempty"`
-}
-
-// census is what the store held when it was last looked at.
-type census struct {
-	hosts map[string]member // by owner
-	slots map[string]holder // by key
-}
-
-type member struct {
-	host
-	expires time.Duration // CLOCK_BOOTTIME
-}
-
-type holder struct {
-	owner   string
-	token   uint64
-	since   time.Time
-	expires time.Duration
 }
 
 // broken is a store that could not even be opened.
@@ -205,104 +185,6 @@ func (f *lockStore) Extended(until time.Duration, held []lease.Held) {
 	if err := f.r.keeper.Extend(e); err != nil {
 		f.r.log.Error("keeper does not take requests", "lock", f.name, "error", err)
 	}
-}
-
-// Listed implements lease.Listener.
-func (f *lockStore) Listed() {
-	v := f.loop.View()
-	c := &census{hosts: map[string]member{}, slots: map[string]holder{}}
-	for i := range v.Records {
-		r := &v.Records[i]
-		switch {
-		case strings.HasPrefix(r.Key, lease.SlotPrefix):
-			c.slots[r.Key] = holder{r.Owner, r.Token, r.Since, v.Expires(r)}
-		case strings.HasPrefix(r.Key, lease.HostPrefix):
-			var h host
-			if json.Unmarshal(r.Value, &h) == nil { // what a later release says is not understood
-				c.hosts[r.Owner] = member{h, v.Expires(r)}
-			}
-		}
-	}
-	f.census.Store(c)
-	if v.Known {
-		f.obey(v.Records)
-	}
-	for _, c := range f.r.ordered() {
-		if c.shared.Load().Lock == f.name {
-			c.box.put(leased{})
-		}
-	}
-}
-
-// holder is the other host that has a slot, as far as is known; "" = nobody.
-func (f *lockStore) holder(key string) string {
-	h := f.census.Load().slots[key]
-	if h.owner == f.loop.Owner() || h.expires <= proc.Boottime() {
-		return ""
-	}
-	return h.owner
-}
-
-// observe sums up the other hosts for one consumer. Here is left to the caller.
-func (f *lockStore) observe(consumer string, now time.Time) *plan.Fleet {
-	v, c, boot := f.loop.View(), f.census.Load(), proc.Boottime()
-	o := &plan.Fleet{Lock: f.name, Patience: f.conf.Timing.TTL, Hosts: 1, Least: 1 << 30}
-	o.Known = v.Known && (v.Err == nil || now.Sub(v.Since) < f.conf.Timing.Interval())
-	if v.Err != nil {
-		o.Err = v.Err.Error()
-	}
-	next := time.Duration(0)
-	until := func(expires time.Duration) {
-		if next == 0 || expires < next {
-			next = expires
-		}
-	}
-	count := map[string]int{}
-	prefix := lease.SlotPrefix + consumer + "/"
-	for key, h := range c.slots {
-		if strings.HasPrefix(key, prefix) && h.owner != f.loop.Owner() && h.expires > boot {
-			count[h.owner]++
-			o.Elsewhere++
-			until(h.expires)
-		}
-	}
-	mine := weight(consumer, f.loop.Owner())
-	for owner, h := range c.hosts {
-		if owner == f.loop.Owner() || h.expires <= boot || !h.Consumers[consumer].Able {
-			continue
-		}
-		o.Hosts++
-		o.Least = min(o.Least, count[owner])
-		if w := weight(consumer, owner); w < mine || w == mine && owner < f.loop.Owner() {
-			o.Rank++
-		}
-		until(h.expires)
-	}
-	o.Others = holders(count)
-	if next > 0 {
-		o.Next = now.Add(next - boot + 5*time.Millisecond)
-	}
-	return o
-}
-
-// holders lists hosts with the number of their slots: "web2 (3), web3 (1)".
-func holders(count map[string]int) string {
-	var list []string
-	for _, owner := range slices.Sorted(maps.Keys(count)) {
-		list = append(list, fmt.Sprintf("%s (%d)", lease.Host(owner), count[owner]))
-	}
-	return strings.Join(list, ", ")
-}
-
-// weight puts hosts into another order for each consumer, so that those with a
-// single instance are spread as well.
-func weight(consumer, owner string) uint64 {
-	h := fnv.New64a()
-	h.Write([]byte(consumer + "\x00" + owner))
-	x := h.Sum64()
-	x ^= x >> 33
-	x *= 0xff51afd7ed558ccd
-	return x ^ x>>33
 }
 
 // share notes how a consumer stands here. That another host may have to step in
