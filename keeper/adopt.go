@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"qsuper/logs"
 	"qsuper/pidfile"
 	"qsuper/proc"
 )
@@ -166,14 +167,16 @@ func (k *keeper) adopted(a AdoptRequest) error {
 	if s.hold == 0 {
 		return nil
 	}
-	if err := s.attach(&a.Spec); err != nil {
+	way := (*logs.Pump).Attach
+	if r == nil { // nobody lives who would end the line in the file
+		way = (*logs.Pump).AttachAfter
+	}
+	if err := s.attach(&a.Spec, way); err != nil {
 		k.log.Error("output of an adopted process not captured", "slot", a.Slot, "error", err)
 		return nil
 	}
 	s.letGo()
-	if s.fresh = false; r == nil {
-		s.stream.EndOfRun(func() {}) // nobody lives who would end the line in the file
-	}
+	s.fresh = false
 	return nil
 }
 

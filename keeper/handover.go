@@ -55,9 +55,10 @@ type heldSlot struct {
 	FIFO   string     `json:"fifo,omitempty"` // "" = output is not captured
 	Log    Log        `json:"log"`            // in force
 	Output logs.Begun `json:"output"`
-	Hold   bool       `json:"hold,omitempty"`  // see slot.hold
-	Group  bool       `json:"group,omitempty"` // has a cgroup
-	Spent  bool       `json:"spent,omitempty"` // see slot.spent
+	Hold   bool       `json:"hold,omitempty"`   // see slot.hold
+	Stored bool       `json:"stored,omitempty"` // the service manager holds the pipe
+	Group  bool       `json:"group,omitempty"`  // has a cgroup
+	Spent  bool       `json:"spent,omitempty"`  // see slot.spent
 	Lease  *Lease     `json:"lease,omitempty"`
 	Limits Limits     `json:"limits,omitzero"` // that the group was made with
 	Run    *heldRun   `json:"run,omitempty"`

@@ -86,6 +86,7 @@ type keeper struct {
 	closing     bool // the engine is to go now
 	closeBy     time.Duration
 	upgrade     upgrade
+	store       storage
 }
 
 // Run keeps until everything has been stopped or the engine asks to quit, and
@@ -192,7 +193,9 @@ func open(opt Options) (*keeper, error) {
 		unmarkEnding(opt.StateDir)
 	}
 	k.openTree()
+	k.store = k.openStorage(opt.Store)
 	k.inherit(left)
+	k.store.receive(opt.Store)
 	return k, nil
 }
 
@@ -206,6 +209,7 @@ func (k *keeper) close() {
 		k.discard(k.upgrade.trial)
 	}
 	k.poll.close()
+	k.store.close()
 	unix.Close(k.null)
 	k.oom.Close()
 	k.runs.Close()

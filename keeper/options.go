@@ -16,6 +16,7 @@ type Options struct {
 	Ending     bool     // stop what an earlier keeper has left, with its grace, and end
 	NoCgroups  bool     // hold processes together by their sessions, though cgroups may be there
 	Out        *os.File // where consumers' output goes that is logged to stdout; nil = nowhere
+	Store      *Store   // what FindStore returned
 
 	// For another program to take over, see UpgradeRequest.
 	Binary string          // path of the daemon's own program, absolute

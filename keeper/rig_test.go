@@ -20,6 +20,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"qsuper/keeper/storetest"
 	"qsuper/pidfile"
 	"qsuper/proc"
 )
@@ -79,7 +80,7 @@ func playKeeper() {
 		EngineEnv:  []string{raceEnv, roleEnv + "=engine", dirEnv + "=" + os.Getenv(dirEnv)},
 		StateDir:   os.Getenv(dirEnv), NoCgroups: os.Getenv(bareEnv) != "",
 		Log:    slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Binary: "/proc/self/exe", Trial: []string{"qsuper", "trial"}, Heir: inherited(),
+		Binary: "/proc/self/exe", Trial: []string{"qsuper", "trial"}, Heir: inherited(), Store: FindStore(),
 	})
 	var held *pidfile.Held
 	switch {
@@ -125,6 +126,8 @@ type rig struct {
 	errMu  sync.Mutex
 	engs   *net.UnixListener
 	env    []string
+
+	manager *storetest.Manager // nil: the keeper is nobody's service
 }
 
 // ways are those in which processes are held together. Where the machine has no
@@ -147,13 +150,20 @@ type link struct {
 
 func newRig(t testing.TB, env ...string) *rig {
 	t.Helper()
+	r := newRigStill(t, env...)
+	r.startKeeper(env...)
+	return r
+}
+
+// newRigStill is newRig without its keeper, which startKeeper starts.
+func newRigStill(t testing.TB, env ...string) *rig {
+	t.Helper()
 	dir := t.TempDir()
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, "engine.sock"), Net: "unix"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := &rig{t: t, dir: dir, engs: l, env: env}
-	r.startKeeper(env...)
 	t.Cleanup(func() {
 		l.Close() // whatever engine comes now gives up
 		r.cmd.Process.Signal(syscall.SIGTERM)
@@ -179,9 +189,13 @@ func (r *rig) startKeeper(env ...string) {
 	r.cmd.Env = append(r.cmd.Env, env...)
 	r.cmd.Stderr = (*rigLog)(r)
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if r.manager != nil {
+		r.manager.Equip(r.cmd)
+	}
 	if err := r.cmd.Start(); err != nil {
 		r.t.Fatal(err)
 	}
+	storetest.Started(r.cmd)
 	exited := make(chan struct{})
 	r.exited = exited
 	cmd := r.cmd

@@ -38,6 +38,7 @@ type slot struct {
 	fifo   string
 	fresh  bool         // no process of this keeper has written to it yet
 	fifoFD int          // the stream's, to open the same pipe again by
+	inode  uint64       // of the pipe; only looked for where there is a store
 	group  *proc.Cgroup // nil: none, or not made yet
 	limits Limits       // that the group was made with
 	missed string       // which of them do not hold, and why
@@ -82,7 +83,7 @@ func (s *slot) start(id uint64) error {
 		return err
 	}
 	// First, for whoever holds the slot in our place may be waiting for a reader.
-	if err := s.attach(spec); err != nil {
+	if err := s.attach(spec, (*logs.Pump).Attach); err != nil {
 		return fmt.Errorf("prepare output of %s: %w", s.name, err)
 	}
 	held, err := s.lock(spec)
@@ -178,8 +179,8 @@ func (s *slot) lock(spec *Spec) (*file.Lock, error) {
 	return file.Acquire(spec.Lock)
 }
 
-// attach has the pipe captured, once: it stays over runs.
-func (s *slot) attach(spec *Spec) error {
+// attach has the pipe captured in one of the pump's ways, once: it stays over runs.
+func (s *slot) attach(spec *Spec, way func(*logs.Pump, int, logs.Options) (*logs.Stream, error)) error {
 	if s.fifo != spec.FIFO {
 		s.detach()
 		if spec.FIFO != "" {
@@ -187,10 +188,11 @@ func (s *slot) attach(spec *Spec) error {
 			if err != nil {
 				return err
 			}
-			if s.stream, err = s.k.pump.Attach(fd, spec.Log.options()); err != nil {
+			if s.stream, err = way(s.k.pump, fd, spec.Log.options()); err != nil {
 				return err
 			}
 			s.fifo, s.fifoFD, s.owner, s.log, s.fresh = spec.FIFO, fd, os.Geteuid(), spec.Log, true
+			s.k.store.putIn(s)
 		}
 	}
 	if s.stream == nil {
@@ -218,6 +220,7 @@ func (s *slot) setLog(l Log) error {
 
 func (s *slot) detach() {
 	if s.stream != nil {
+		s.k.store.takeOut(s.inode)
 		s.stream.Close()
 		s.stream, s.fifo, s.fresh = nil, "", false
 		s.tellLog()

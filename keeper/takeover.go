@@ -38,7 +38,7 @@ func (k *keeper) describe(through bool) *handover {
 func (s *slot) describe(through bool) heldSlot {
 	h := heldSlot{Name: s.name, Spec: s.spec, Memo: s.memo, Exit: s.exit, Hold: s.hold > 0, Group: s.group != nil, Spent: s.spent, Limits: s.limits, Lease: s.lease}
 	if s.stream != nil {
-		h.FIFO, h.Log = s.fifo, s.log
+		h.FIFO, h.Log, h.Stored = s.fifo, s.log, s.k.store.holds(s)
 		if through { // the pump has ended; in a trial it goes on
 			h.Output = s.stream.Begun()
 		}
@@ -148,6 +148,10 @@ func (s *slot) reattach(h *heldSlot) error {
 		s.owner = s.spec.uid()
 	}
 	s.fresh = h.Run == nil
+	if h.Stored {
+		s.k.store.stored(s)
+	}
+	s.k.store.putIn(s)
 	return nil
 }
 

@@ -36,6 +36,9 @@ func (t *timer) ready(uint32) {
 	if due(&k.upgrade.by) {
 		k.upgrade.expire(k)
 	}
+	if due(&k.store.again) {
+		k.store.retry()
+	}
 	for _, s := range k.slots {
 		if s.run != nil {
 			s.run.expire(now)

@@ -249,15 +249,26 @@ func (p *Pump) runCalls() {
 // counts, and goes on by itself (see Stats).
 //
 // A file that ends inside a line is continued, as after the death of a keeper
-// whose consumer lives on. Where no process lives on, call EndOfRun first.
+// whose consumer lives on. Where no process lives on, call EndOfRun first, or
+// AttachAfter instead.
 func (p *Pump) Attach(fd int, o Options) (*Stream, error) {
 	s := &Stream{p: p, fd: fd, o: o}
 	s.file.fd = -1
-	return p.attach(s, func() {})
+	return p.attach(s, func() {}, s.listen)
 }
 
-// attach begins to capture; known says what is known of the stream's state.
-func (p *Pump) attach(s *Stream, known func()) (*Stream, error) {
+// AttachAfter is Attach where those who have written what is in the pipe are gone.
+// That is taken first and its last line ended; whatever is written from the return
+// of AttachAfter on begins a new line.
+func (p *Pump) AttachAfter(fd int, o Options) (*Stream, error) {
+	s := &Stream{p: p, fd: fd, o: o, streak: flowing} // not in epoll yet
+	s.file.fd = -1
+	return p.attach(s, func() {}, s.takeRest)
+}
+
+// attach begins to capture; known says what is known of the stream's state, and
+// begin, with mu held, how to begin.
+func (p *Pump) attach(s *Stream, known func(), begin func() error) (*Stream, error) {
 	fd, o := s.fd, s.o
 	if err := s.prepare(); err != nil {
 		return nil, errors.Join(fmt.Errorf("capture output of %s/%d: %w", o.Consumer, o.Slot, err), unix.Close(fd))
@@ -268,7 +279,7 @@ func (p *Pump) attach(s *Stream, known func()) (*Stream, error) {
 	err := os.ErrClosed
 	if !p.ended {
 		p.streams[fd] = s
-		err = unix.EpollCtl(p.epfd, unix.EPOLL_CTL_ADD, fd, s.interest())
+		err = begin()
 	}
 	if err != nil {
 		delete(p.streams, fd)
@@ -301,7 +312,7 @@ func (p *Pump) finish() {
 		f()
 	}
 	for _, s := range streams {
-		s.drain()
+		s.drainAll()
 	}
 	p.retry(time.Time{})
 	for _, s := range streams {

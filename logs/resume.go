@@ -44,5 +44,5 @@ func (p *Pump) Resume(fd int, o Options, b Begun) (*Stream, error) {
 		if b.InLine {
 			s.state.Store(inLine)
 		}
-	})
+	}, s.listen)
 }

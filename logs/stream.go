@@ -148,6 +148,30 @@ func (s *Stream) interest() *unix.EpollEvent {
 	return &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLONESHOT, Fd: int32(s.fd)}
 }
 
+// listen leaves a new stream to epoll.
+func (s *Stream) listen() error {
+	return unix.EpollCtl(s.p.epfd, unix.EPOLL_CTL_ADD, s.fd, s.interest())
+}
+
+// takeRest has what is in the pipe of a new stream taken as a whole, and then leaves
+// it to epoll. It is called with the pump's mu held.
+func (s *Stream) takeRest() error {
+	left, err := pending(s.fd)
+	if err != nil {
+		return err
+	}
+	s.p.calls = append(s.p.calls, func() {
+		s.drain(left)
+		s.endLine()
+		if !s.gone && !s.watch() {
+			s.busy = true
+			s.p.busy = append(s.p.busy, s)
+		}
+	})
+	s.p.wake()
+	return nil
+}
+
 // crowded tells whether a pipe that held n bytes should not be kept waiting.
 func (s *Stream) crowded(n int) bool {
 	return n >= bigPipe/4 || n >= smallPipe/2 && !s.large
@@ -227,12 +251,11 @@ func (s *Stream) copy(size int) (int, error) {
 	return n, nil
 }
 
-// drain takes what is in the pipe now and not what is written meanwhile.
-func (s *Stream) drain() {
-	left, err := pending(s.fd)
-	for err == nil && left > 0 && !s.gone {
-		var n int
-		if n, err = s.take(left); n == 0 {
+// drain takes the next bytes in the pipe, which are there.
+func (s *Stream) drain(left int) {
+	for left > 0 && !s.gone {
+		n, err := s.take(left)
+		if n == 0 || err != nil {
 			return
 		}
 		left -= n
@@ -243,7 +266,21 @@ func (s *Stream) endRun() {
 	if s.gone {
 		return
 	}
-	s.drain()
+	s.drainAll()
+	s.endLine()
+}
+
+// drainAll takes what is in the pipe now and not what is written meanwhile.
+func (s *Stream) drainAll() {
+	if left, err := pending(s.fd); err == nil {
+		s.drain(left)
+	}
+}
+
+func (s *Stream) endLine() {
+	if s.gone {
+		return
+	}
 	s.learn()
 	if s.state.Load()&inLine != 0 {
 		s.give([]byte{'\n'})

@@ -137,6 +137,16 @@ func (l *launcher) log(c *config.Consumer, n int) keeper.Log {
 	}
 }
 
+// remains is all that is known of a process whose consumer is not in the file any
+// more: where its log was.
+func (l *launcher) remains(consumer string, n int) keeper.Spec {
+	return keeper.Spec{
+		FIFO: keeper.FIFOPath(l.stateDir, slotKey(consumer, n)),
+		Log:  keeper.Log{To: "file", Path: l.logPath(consumer, n), Prefix: "none", Consumer: consumer, Slot: n},
+		Stop: strayStop,
+	}
+}
+
 func (l *launcher) logPath(consumer string, n int) string {
 	return filepath.Join(l.logDir, fileName(consumer, n)+".log")
 }

@@ -70,7 +70,11 @@ func (c *consumer) retake(u *unit, m keeper.SlotInfo) {
 	spec, base, err := c.r.launcher().spec(c.cfg, u.n, c.plan)
 	if err != nil {
 		c.r.log.Error("adopt a process whose consumer cannot be started any more", "consumer", c.name, "slot", u.n, "pid", m.PID, "error", err)
-		return
+		base = c.plan
+		spec = keeper.Spec{
+			FIFO: keeper.FIFOPath(c.r.launcher().stateDir, u.key),
+			Log:  c.r.launcher().log(c.cfg, u.n), Stop: c.r.launcher().ladder(c.cfg, u.n),
+		}
 	}
 	c.plan = base
 	spec.Tag = u.finger

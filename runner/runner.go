@@ -228,30 +228,6 @@ func slotNumber(key string) (int, bool) {
 	return n, i > 0 && err == nil && n >= 0 && n <= maxInstances
 }
 
-// stray ends what runs for a consumer that is no longer in the file, because
-// the file changed while no engine was there to see it.
-func (r *Runner) stray(m keeper.SlotInfo) {
-	if m.PID == 0 {
-		r.strayGone(keeper.Exited{Slot: m.Slot, Run: m.Run})
-		return
-	}
-	r.log.Warn("stopping what is no longer in the file", "slot", m.Slot, "pid", m.PID)
-	stop := keeper.Stop{Signal: 15, Scope: "process", Grace: 30 * time.Second}
-	if err := r.keeper.Stop(keeper.StopRequest{Slot: m.Slot, Run: m.Run, Stop: stop}); err != nil {
-		r.log.Error("stop what is no longer in the file", "slot", m.Slot, "error", err)
-	}
-}
-
-func (r *Runner) strayGone(e keeper.Exited) {
-	err := r.keeper.Ack(keeper.AckRequest{Slot: e.Slot, Run: e.Run})
-	if err == nil {
-		err = r.keeper.Drop(keeper.DropRequest{Slot: e.Slot})
-	}
-	if err != nil {
-		r.log.Error("forget a slot that is no longer in the file", "slot", e.Slot, "error", err)
-	}
-}
-
 // Apply puts a new configuration into force: what did not change is not
 // touched. It waits until Run has begun, and is not called twice at once. While
 // everything is being stopped it does nothing and reports false.

@@ -17,25 +17,54 @@ import (
 const askSystemd = 2 * time.Second
 
 // checkUnit warns when the service that runs this file gives a stop less time than
-// a consumer may take. Where there is no systemd, or it has no such service,
+// a consumer may take, or does not hold its pipes. Where there is no systemd, or it has no such service,
 // there is nothing to say.
 func checkUnit(ctx context.Context, cfg *config.Config) []config.Problem {
 	ctx, cancel := context.WithTimeout(ctx, askSystemd)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, "systemctl", "show", "qsuper.service", "--property=ExecStart,TimeoutStopUSec").Output()
+	out, err := exec.CommandContext(ctx, "systemctl", "show", "qsuper.service", "--property=ExecStart,TimeoutStopUSec,FileDescriptorStoreMax").Output()
 	if err != nil {
 		return nil
 	}
-	return unitTooShort(string(out), cfg)
+	return unitProblems(string(out), cfg)
 }
 
-func unitTooShort(shown string, cfg *config.Config) []config.Problem {
+// writeUnitAgain is what helps against whatever is wrong with the unit.
+const writeUnitAgain = `write the unit again: qsuper unit >/etc/systemd/system/qsuper.service && systemctl daemon-reload`
+
+// unitProblems judges what systemctl has shown of the unit.
+func unitProblems(shown string, cfg *config.Config) []config.Problem {
 	path, err := filepath.Abs(cfg.Path)
 	if err != nil || !strings.Contains(shown, " "+path+" ;") { // it runs another file
 		return nil
 	}
-	_, text, _ := strings.Cut(shown, "TimeoutStopUSec=")
-	text, _, _ = strings.Cut(text, "\n")
+	return append(unitTooShort(property(shown, "TimeoutStopUSec"), cfg), unitHoldsTooFew(property(shown, "FileDescriptorStoreMax"), cfg)...)
+}
+
+// property is one line of what systemctl has shown; "" if it is not there.
+func property(shown, name string) string {
+	for line := range strings.Lines(shown) {
+		if value, ok := strings.CutPrefix(line, name+"="); ok {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
+}
+
+func unitHoldsTooFew(text string, cfg *config.Config) []config.Problem {
+	holds, err := strconv.Atoi(text)
+	need := pipesOf(cfg)
+	if err != nil || holds >= need {
+		return nil
+	}
+	return []config.Problem{{
+		File: cfg.Path, Path: "consumers",
+		Message: fmt.Sprintf("print into %d pipes, and systemd holds %d of them (FileDescriptorStoreMax=%[2]d): lines that are unread when all of qsuper is killed at once may be lost", need, holds),
+		Hint:    writeUnitAgain,
+	}}
+}
+
+func unitTooShort(text string, cfg *config.Config) []config.Problem {
 	limit, ok := systemdSpan(text)
 	if !ok {
 		return nil
@@ -56,7 +85,7 @@ func unitTooShort(shown string, cfg *config.Config) []config.Problem {
 	return []config.Problem{{
 		File: at.File, Line: at.Line, Column: at.Column, Path: "consumers." + longest.Name + ".stop.grace",
 		Message: fmt.Sprintf("is %s, but systemd may kill after %s: qsuper.service has TimeoutStopSec=%s", humane(longest.Stop.Grace), humane(limit), text),
-		Hint:    `write the unit again: qsuper unit >/etc/systemd/system/qsuper.service && systemctl daemon-reload`,
+		Hint:    writeUnitAgain,
 	}}
 }
 

@@ -26,8 +26,12 @@ const (
 	unitMargin = 30 * time.Second
 	// unitForever is where a grace counts as endless: systemd's "infinity".
 	unitForever = 365 * 24 * time.Hour
-	// subgroupVersion is the first systemd that knows DelegateSubgroup=.
+	// subgroupVersion is the first systemd that knows DelegateSubgroup=, and that tells
+	// a service of its file descriptor store.
 	subgroupVersion = 254
+	// unitPipes is how many pipes systemd should be ready to hold at least: a reload
+	// may add consumers, and only pipes that are there cost anything.
+	unitPipes = 1024
 )
 
 //go:embed unit.tmpl
@@ -45,6 +49,7 @@ type unitOptions struct {
 // unit is what the template shows; all words are quoted already.
 type unit struct {
 	Files                          uint64 // open files
+	Pipes                          int    // that systemd holds
 	Binary, Config, Socket, User   string
 	StateDir                       string
 	Stop, Grace, Longest           string // Longest is the consumer with that grace
@@ -146,7 +151,7 @@ func loadAs(file, name string) (*config.Config, error) {
 }
 
 func unitFor(cfg *config.Config, file string, o unitOptions) (unit, error) {
-	u := unit{User: o.user, Env: cfg.EnvUsed, Subgroup: o.systemd >= subgroupVersion, Runnable: "0750", Files: max(65536, cfg.Descriptors())}
+	u := unit{User: o.user, Env: cfg.EnvUsed, Subgroup: o.systemd >= subgroupVersion, Runnable: "0750", Files: max(65536, cfg.Descriptors()), Pipes: max(unitPipes, 2*pipesOf(cfg))}
 	var bad error
 	word := func(s string) string {
 		quoted, err := unitWord(s)
@@ -173,6 +178,16 @@ func unitFor(cfg *config.Config, file string, o unitOptions) (unit, error) {
 		u.Runnable = "0755" // those whom the socket lets in must be able to reach it
 	}
 	return u, bad
+}
+
+// pipesOf is how many instances print into a pipe.
+func pipesOf(cfg *config.Config) (n int) {
+	for _, c := range cfg.Programs() {
+		if c.Logs.To != "none" {
+			n += c.Instances.Max
+		}
+	}
+	return n
 }
 
 var plainPath = regexp.MustCompile(`^[A-Za-z0-9._/-]+$`)

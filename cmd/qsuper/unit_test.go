@@ -97,10 +97,35 @@ func TestTheInstalledUnitIsTooShort(t *testing.T) {
 		"TimeoutStopUSec=1min 30s\n":                                               0,
 		"":                                                                         0,
 	} {
-		got := unitTooShort(text, cfg)
+		got := unitProblems(text, cfg)
 		if len(got) != want || want == 1 && !strings.Contains(got[0].String(), "reports.stop.grace") {
 			t.Errorf("%s: %v", text, got)
 		}
+	}
+}
+
+func TestTheInstalledUnitHoldsTooFew(t *testing.T) {
+	own := func(n int, to string) *config.Consumer {
+		return &config.Consumer{Name: to, Instances: config.Instances{Max: n}, Logs: config.Logs{To: to}}
+	}
+	cfg := &config.Config{Path: "/etc/q.yaml", Consumers: []*config.Consumer{own(30, "file"), own(20, "stdout"), own(500, "none")}}
+	for text, want := range map[string]int{
+		"argv[]=/q run --config /etc/q.yaml ; x\nFileDescriptorStoreMax=0\n":       1,
+		"FileDescriptorStoreMax=49\nargv[]=/q run --config /etc/q.yaml ; x\n":      1,
+		"argv[]=/q run --config /etc/q.yaml ; x\nFileDescriptorStoreMax=50\n":      0,
+		"argv[]=/q run --config /etc/q.yaml ; x\n":                                 0,
+		"argv[]=/q run --config /etc/other/q.yaml ; x\nFileDescriptorStoreMax=0\n": 0,
+	} {
+		if got := unitProblems(text, cfg); len(got) != want || want == 1 && !strings.Contains(got[0].String(), "50 pipes") {
+			t.Errorf("%s: %v", text, got)
+		}
+	}
+	if u, err := unitFor(cfg, "/etc/q.yaml", unitOptions{binary: "/q"}); err != nil || u.Pipes != unitPipes {
+		t.Errorf("%+v, %v", u, err)
+	}
+	cfg.Consumers[0].Instances.Max = 2000
+	if u, err := unitFor(cfg, "/etc/q.yaml", unitOptions{binary: "/q"}); err != nil || u.Pipes != 4040 {
+		t.Errorf("%+v, %v", u, err)
 	}
 }
 

@@ -23,9 +23,6 @@ type fleet struct {
 	*rig.Daemon
 	journal journal
 	self    string // the program of the consumers
-
-	unheld map[string]bool // by run and pid: ended while nobody held their pipe, see unheldSince
-	lost   int64           // lines of those that linesWhole did not find
 }
 
 // newFleet makes the folder; nothing runs yet.

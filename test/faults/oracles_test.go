@@ -76,9 +76,15 @@ func (f *fleet) noLeftovers() {
 
 // linesWhole (O3): every numbered line is in the files, rotated ones included,
 // once, whole and in order. It returns how many there are. With gaps allowed,
-// what is missing is what the lines about gaps count. What the unheld printed last
-// is counted apart.
-func (f *fleet) linesWhole(gaps bool) (n int) {
+// what is missing is what the lines about gaps count.
+func (f *fleet) linesWhole(gaps bool) int {
+	f.T.Helper()
+	n, _ := f.countLines(gaps)
+	return n
+}
+
+// countLines is linesWhole that tells as well how many are lost.
+func (f *fleet) countLines(gaps bool) (n int, lost int64) {
 	f.T.Helper()
 	written := map[string]int64{} // by run and pid
 	slotOf := map[string]string{}
@@ -86,7 +92,6 @@ func (f *fleet) linesWhole(gaps bool) (n int) {
 		k := fmt.Sprint(r.Run, " ", r.PID)
 		written[k], slotOf[k] = max(written[k], r.Lines), r.Slot
 	}
-	f.lost = 0
 	missing, counted := map[string]int64{}, map[string]int64{} // by slot
 	seen := map[string]int64{}
 	for _, slot := range f.slots() {
@@ -95,7 +100,6 @@ func (f *fleet) linesWhole(gaps bool) (n int) {
 			switch {
 			case gap > 0:
 				counted[slot] += gap
-			case problem != "" && f.unheldLine(line): // counted as its run's last
 			case problem != "":
 				f.T.Errorf("O3 lines: %s: %s", slot, problem)
 			case l.n > 0:
@@ -110,18 +114,15 @@ func (f *fleet) linesWhole(gaps bool) (n int) {
 		}
 	}
 	for k, w := range written {
-		if f.unheld[k] {
-			f.lost += max(w-seen[k], 0)
-		} else {
-			missing[slotOf[k]] += max(w-seen[k], 0)
-		}
+		missing[slotOf[k]] += max(w-seen[k], 0)
 	}
 	for slot, m := range missing {
+		lost += m
 		if m != counted[slot] || m > 0 && !gaps {
 			f.T.Errorf("O3 lines: %s: %d are missing, the gap lines count %d", slot, m, counted[slot])
 		}
 	}
-	return n
+	return n, lost
 }
 
 type numbered struct {

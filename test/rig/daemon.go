@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"qsuper/keeper/storetest"
 )
 
 // Binary is the qsuper that all tests drive; Main builds it.
@@ -60,10 +62,12 @@ func Eventually(t *testing.T, within time.Duration, what string, cond func() boo
 type Daemon struct {
 	T      *testing.T
 	Dir    string
-	Binary string        // what the daemon is started from
-	Cmd    *exec.Cmd     // the keeper
-	stderr *os.File      // the daemon's own log
-	ended  chan struct{} // closed when the keeper has ended
+	Binary string    // what the daemon is started from
+	Cmd    *exec.Cmd // the keeper
+	// Service, if not nil, holds descriptors for the daemon as systemd does.
+	Service *storetest.Manager
+	stderr  *os.File      // the daemon's own log
+	ended   chan struct{} // closed when the keeper has ended
 }
 
 // header is what every test's file begins with. Paths are relative to it; the
@@ -89,6 +93,12 @@ func NewDaemon(t *testing.T, file string) *Daemon {
 	t.Cleanup(d.cleanup)
 	d.Write(file)
 	return d
+}
+
+// Serve has the daemon begin as a service whose manager holds up to max descriptors.
+func (d *Daemon) Serve(max int) {
+	d.T.Helper()
+	d.Service = storetest.New(d.T, d.Path("n.sock"), max)
 }
 
 // StartDaemon starts `qsuper run` and waits until it answers.
@@ -146,9 +156,13 @@ func (d *Daemon) launch(words []string) {
 	// What the terminal sends to the test must not reach the daemon: the test
 	// itself stops it.
 	d.Cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if d.Service != nil {
+		d.Service.Equip(d.Cmd)
+	}
 	if err := d.Cmd.Start(); err != nil {
 		d.T.Fatal(err)
 	}
+	storetest.Started(d.Cmd)
 	d.ended = make(chan struct{})
 	go func() { _ = d.Cmd.Wait(); close(d.ended) }()
 }
