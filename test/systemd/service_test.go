@@ -185,6 +185,71 @@ func TestTheKeeperIsKilled(t *testing.T) {
 	b.adopted(pid)
 }
 
+// talker prints numbered lines until it is told that all is over.
+const talker = `#!/bin/sh
+env >/srv/env
+echo $$ >>/srv/begun
+n=0
+until test -e /srv/over; do n=$((n+1)); echo "$$ $n"; sleep 0.01; done
+echo "$$ end $n"
+`
+
+// All of qsuper is killed at once, and what it kept talks on and ends before systemd
+// starts the next: systemd holds its pipe meanwhile, so no line is lost.
+func TestLastWordsWhileNobodyLives(t *testing.T) {
+	b := newBox(t, strings.Replace(file, `[/bin/sh, /srv/worker, "0"]`, "[/bin/sh, /srv/talker]", 1))
+	b.write("talker", talker)
+	b.boot()
+	b.install("RestartSec=5s")
+	b.must("systemctl", "start", "qsuper")
+	const log = "/var/log/qsuper/orders.0.log"
+	logged := func() []string {
+		return strings.Split(strings.TrimSpace(b.try("cat", log).text), "\n")
+	}
+	eventually(t, "it talks", func() bool { return len(b.lines("begun")) == 1 && len(logged()) > 20 })
+	pid := b.lines("begun")[0]
+	eventually(t, "systemd holds its pipe", func() bool { return b.property("NFileDescriptorStore") == "1" })
+	s, ok := b.status()
+	if !ok {
+		t.Fatal("no status")
+	}
+	b.must("kill", "-KILL", strconv.Itoa(s.Daemon.KeeperPID), strconv.Itoa(s.Daemon.EnginePID))
+	before := len(logged())
+	eventually(t, "it goes on", func() bool { return b.property("SubState") == "auto-restart" && b.alive(pid) })
+	b.write("over", "")
+	eventually(t, "it ends", func() bool { return !b.alive(pid) })
+	if got := b.property("SubState") + " " + b.property("NFileDescriptorStore"); got != "auto-restart 1" || len(logged()) != before {
+		t.Errorf("nobody lives: %s, %d lines and then %d", got, before, len(logged()))
+	}
+	b.must("rm", "/srv/over")
+	eventually(t, "the next run talks", func() bool {
+		return len(b.lines("begun")) == 2 && len(logged()) > before+20 && b.property("NRestarts") == "1"
+	})
+	for i, line := range logged() {
+		if end, ok := strings.CutPrefix(line, pid+" end "); ok {
+			if end != strconv.Itoa(i) || i <= before {
+				t.Errorf("line %d of the log: %q; there were %d when it was killed", i+1, line, before)
+			}
+			t.Logf("%d of %d lines were printed while nobody lived", i-before, i)
+			break
+		}
+		if line != pid+" "+strconv.Itoa(i+1) {
+			t.Fatalf("line %d of the log: %q", i+1, line)
+		}
+	}
+	for _, kv := range b.lines("env") {
+		for _, name := range []string{"NOTIFY_SOCKET=", "LISTEN_", "FDSTORE="} {
+			if strings.HasPrefix(kv, name) {
+				t.Errorf("the consumer has %s", kv)
+			}
+		}
+	}
+	b.must("systemctl", "stop", "qsuper")
+	if got := b.property("Result") + " " + b.property("NFileDescriptorStore"); got != "success 0" {
+		t.Errorf("stopped: %s", got)
+	}
+}
+
 // A hung engine is told by its silence, not by a healthy one's.
 func TestTheWatchdogBarks(t *testing.T) {
 	b, s, pid := up(t, file, "WatchdogSec=2s")
