@@ -108,15 +108,16 @@ func local(r *Result, f *Fleet, target int, now time.Time) int {
 }
 
 // spare is how many slots beyond its share a host takes, because the others have
-// left them for long enough.
+// left them for long enough. What this host has itself nobody else could take: it
+// says nothing about the others.
 func spare(r *Result, f *Fleet, target, share int, now time.Time) int {
 	m := &r.Memory.Spare
 	if m.Hosts != f.Hosts {
 		*m = Spare{Hosts: f.Hosts}
 	}
-	beyond := target - f.Elsewhere - share
-	m.Extra = max(0, min(m.Extra, beyond))
-	if beyond <= m.Extra {
+	m.Extra = max(0, min(m.Extra, target-f.Elsewhere-share))
+	left := target - f.Elsewhere - max(f.Here, share+m.Extra)
+	if left <= 0 {
 		m.Since = time.Time{}
 		return m.Extra
 	}
@@ -126,7 +127,7 @@ func spare(r *Result, f *Fleet, target, share int, now time.Time) int {
 	if until := m.Since.Add(f.Patience); now.Before(until) {
 		r.Next = Sooner(r.Next, until)
 	} else {
-		m.Extra, m.Since = beyond, time.Time{}
+		m.Extra, m.Since = target-f.Elsewhere-share, time.Time{}
 	}
 	return m.Extra
 }
