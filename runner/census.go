@@ -35,12 +35,17 @@ type holder struct {
 
 // Listed implements lease.Listener.
 func (f *lockStore) Listed(changed bool) {
-	v := f.loop.View()
-	f.census.Store(count(&v, f.census.Load(), changed))
+	v, before := f.loop.View(), f.census.Load()
+	c := count(&v, before, changed)
+	f.census.Store(c)
 	if !changed {
 		return
 	}
 	if v.Known {
+		if !f.looked {
+			before = nil
+		}
+		f.miss(before, c)
 		f.obey(v.Records)
 	}
 	for _, c := range f.r.ordered() {

@@ -31,6 +31,9 @@ type lockStore struct {
 	self  host
 	wants map[string]bool // consumers that wait for what others have
 
+	roster     roster
+	rosterPath string
+
 	// Of the loop's goroutine.
 	looked bool            // the store has been looked at before
 	seen   map[string]bool // orders
@@ -49,7 +52,8 @@ type lockStores struct {
 type host struct {
 	Version   int             `json:"version"`
 	Daemon    string          `json:"daemon"` // name of the daemon
-	PID       int             `json:"pid"`    // of the engine
+	Release   string          `json:"release,omitempty"`
+	PID       int             `json:"pid"` // of the engine
 	At        time.Time       `json:"started_at"`
 	Consumers map[string]part `json:"consumers"`
 
@@ -61,7 +65,11 @@ type part struct {
 	State   string `json:"state"`
 	Able    bool   `json:"able"` // nothing but the lock keeps it from running there
 	Here    int    `json:"slots"`
+	Wanted  int    `json:"wanted"`
 	Running int    `json:"running"`
+	Healthy bool   `json:"healthy"`
+	Code    string `json:"code,omitempty"`
+	Reason  string `json:"reason,omitempty"` // as it was when anything else of this changed
 	Stopped string `json:"stopped,omitempty"`
 	Paused  string `json:"paused,omitempty"`
 }
@@ -103,7 +111,9 @@ func (s *lockStores) open(r *Runner, cfg *config.Config) {
 			store = broken{err: fmt.Errorf("open: %w", err)}
 		}
 		f := &lockStore{r: r, name: conf.Name, conf: conf, wants: map[string]bool{}, seen: map[string]bool{}}
-		f.self = host{Version: 1, Daemon: cfg.Daemon.Name, PID: os.Getpid(), At: time.Now(), Consumers: map[string]part{}, Orders: map[string]string{}}
+		f.rosterPath = rosterPath(cfg.Daemon.StateDir, conf.Name)
+		f.roster = loadRoster(f.rosterPath)
+		f.self = host{Version: 1, Daemon: cfg.Daemon.Name, Release: r.release, PID: os.Getpid(), At: time.Now(), Consumers: map[string]part{}, Orders: map[string]string{}}
 		f.census.Store(&census{})
 		kind, _ := lease.Lookup(conf.Type)
 		f.loop = lease.New(lease.Options{
@@ -193,7 +203,9 @@ func (f *lockStore) share(consumer string, p part) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	old, known := f.self.Consumers[consumer]
-	if known && old == p {
+	same := p
+	same.Reason = old.Reason // it tells numbers that change all the time
+	if known && old == same {
 		return
 	}
 	f.self.Consumers[consumer] = p

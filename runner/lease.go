@@ -67,11 +67,22 @@ func (c *consumer) publish(now time.Time) {
 	sum := plan.Summarize(c.prog, c.result, c.views, now)
 	able := c.result.Able && sum.State != plan.Held && sum.State != plan.Stopped && !c.shutdown && !c.removed
 	c.fleet.share(c.name, part{
-		State: string(sum.State), Able: able, Here: f.Here, Running: sum.Running,
+		State: string(sum.State), Able: able, Here: f.Here, Wanted: c.result.Target, Running: sum.Running, Healthy: sum.Healthy,
+		Code: string(sum.Reason.Code), Reason: reasonFor(sum.Reason),
 		Stopped: c.human.Stopped, Paused: c.human.Paused,
 	})
 	c.uneven.Store(f.Here > c.result.Target)
 	c.fleet.want(c.name, able && f.Elsewhere > 0 && (c.cfg.Exclusive || c.result.Target > f.Here))
+}
+
+// reasonFor is what other hosts are told: nothing if all is well, and no more than
+// a line, as there may be a thousand consumers.
+func reasonFor(why slot.Reason) string {
+	if why.Code == slot.OK {
+		return ""
+	}
+	text := []rune(why.String())
+	return string(text[:min(len(text), 200)])
 }
 
 // admit says whether a slot has its lease. If not it is asked for, and the answer
@@ -144,7 +155,10 @@ func (c *consumer) leases(now time.Time) {
 		switch {
 		case !u.state.Phase.Alive():
 			c.step(u, now, slot.Unlocked{})
-		case u.lease.token == 0 || s.Held && s.Token == u.lease.token:
+		case u.lease.token == 0 && s.Held: // asked for anew, see resume
+			u.lease.token = s.Token
+		case u.lease.token == 0 && (s.By == "" || c.cfg.Exclusive):
+		case s.Held && s.Token == u.lease.token:
 		case c.cfg.Exclusive: // somebody else may run already
 			c.step(u, now, slot.KillNow{Reason: slot.Reason{Code: slot.LeaseLost, Text: f.name + " says that the slot is no longer this host's"}})
 		default:
@@ -182,7 +196,12 @@ func (c *consumer) resume(u *unit, m keeper.SlotInfo) {
 	if m.Lease != nil {
 		u.lease.token, until = m.Lease.Token, m.Lease.Until
 	}
-	if c.fleet == nil || u.lease.token == 0 {
+	switch {
+	case c.fleet == nil || u.lease.token == 0 && c.cfg.Exclusive:
+		return
+	case u.lease.token == 0: // what was known of it has died with an earlier keeper
+		u.lease.fleet = c.fleet
+		c.fleet.loop.Want(leaseKey(u), false)
 		return
 	}
 	u.lease.fleet = c.fleet

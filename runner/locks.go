@@ -19,6 +19,7 @@ type LockState struct {
 	TTL        time.Duration
 	Slots      []LockSlot
 	Hosts      []LockHost
+	Missing    []LockHost // that were there within the last day and are not: Stopped or Silent
 }
 
 // LockSlot is a shared slot that a host has.
@@ -30,21 +31,40 @@ type LockSlot struct {
 	Until      time.Time
 }
 
-// LockHost is a host that is there.
+// LockHost is a host that is there, or was.
 type LockHost struct {
+	owner     string
 	Host      string
 	Here      bool
-	Started   time.Time
+	State     Presence
+	Release   string    // of its binary; "" = it does not say
+	Started   time.Time // its engine
+	Since     time.Time // it has been there without a break; zero: not known
+	Heard     time.Time // its last sign; zero: not known
 	Until     time.Time
-	Consumers []LockConsumer // by name
+	Consumers []LockConsumer // by name; what it said last
 }
+
+// Presence says whether a host is there.
+type Presence string
+
+// The presences.
+const (
+	Here    Presence = "here"
+	Silent  Presence = "silent"  // it should have given a sign: cut off, frozen or dead
+	Stopped Presence = "stopped" // its daemon was stopped
+)
 
 // LockConsumer is how a consumer stands on a host.
 type LockConsumer struct {
 	Name, State string
 	Slots       int
+	Wanted      int
 	Running     int
 	Able        bool
+	Healthy     bool
+	Code        string
+	Reason      string // as it was when one of the others changed
 }
 
 // Locks shows every lock store, by name. What it tells of other hosts is as old as
@@ -78,15 +98,41 @@ func (f *lockStore) state(now time.Time) LockState {
 		if own := f.loop.Get(lease.HostPrefix + owner); own.Held {
 			m.expires = max(m.expires, own.Until)
 		}
-		if m.expires <= boot {
-			continue
+		h := lockHost(owner, &m.host)
+		h.Here, h.State, h.Since, h.Until = owner == me, Here, m.since, wall(m.expires)
+		h.Heard = wall(min(m.expires-s.TTL, boot))
+		// By the time of the look: what has come since then nobody has seen.
+		if !h.Here && v.At-(m.expires-s.TTL) > s.TTL/2 {
+			h.State = Silent
 		}
-		h := LockHost{Host: lease.Host(owner), Here: owner == me, Started: m.At, Until: wall(m.expires)}
-		for _, name := range slices.Sorted(maps.Keys(m.Consumers)) {
-			p := m.Consumers[name]
-			h.Consumers = append(h.Consumers, LockConsumer{name, p.State, p.Here, p.Running, p.Able})
+		if m.expires <= boot {
+			h.State = Silent
+			s.Missing = append(s.Missing, h)
+			continue
 		}
 		s.Hosts = append(s.Hosts, h)
 	}
+	gone := f.missing()
+	for _, owner := range slices.Sorted(maps.Keys(gone)) {
+		a := gone[owner]
+		h := lockHost(owner, &a.Said)
+		h.State, h.Heard = Silent, a.Heard
+		if a.Stopped {
+			h.State = Stopped
+		}
+		s.Missing = append(s.Missing, h)
+	}
 	return s
+}
+
+func lockHost(owner string, said *host) LockHost {
+	h := LockHost{owner: owner, Host: lease.Host(owner), Release: said.Release, Started: said.At}
+	for _, name := range slices.Sorted(maps.Keys(said.Consumers)) {
+		p := said.Consumers[name]
+		h.Consumers = append(h.Consumers, LockConsumer{
+			Name: name, State: p.State, Slots: p.Here, Wanted: p.Wanted, Running: p.Running, Able: p.Able,
+			Healthy: p.Healthy, Code: p.Code, Reason: p.Reason,
+		})
+	}
+	return h
 }

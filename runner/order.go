@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"qsuper/lease"
-	"qsuper/proc"
 )
 
 // order is a command to every host that shares a store.
@@ -124,10 +123,16 @@ func (r *Runner) DoFleet(ctx context.Context, cmd Command) ([]HostReply, error) 
 
 // send posts an order on one store and waits for the answers.
 func (f *lockStore) send(ctx context.Context, id string, value []byte) []HostReply {
-	me, boot := f.loop.Owner(), proc.Boottime()
-	owners := map[string]bool{me: true}
-	for owner, h := range f.census.Load().hosts {
-		owners[owner] = owners[owner] || h.expires > boot
+	owners := map[string]bool{f.loop.Owner(): true} // whom to wait for
+	state := f.state(time.Now())
+	heard := map[string]time.Time{}
+	for _, h := range state.Hosts {
+		owners[h.owner] = true
+	}
+	for _, h := range state.Missing {
+		if h.State == Silent {
+			owners[h.owner], heard[h.owner] = false, h.Heard
+		}
 	}
 	post, cancel := context.WithTimeout(ctx, 2*f.conf.Timing.Request()+2*time.Second)
 	err := f.loop.Post(post, id, value, orderKeep)
@@ -147,16 +152,13 @@ func (f *lockStore) send(ctx context.Context, id string, value []byte) []HostRep
 	}
 	var replies []HostReply
 	for _, owner := range slices.Sorted(maps.Keys(owners)) {
-		if !owners[owner] {
-			continue
-		}
 		r := HostReply{Host: lease.Host(owner), Lock: f.name}
 		why, ok := f.answered(owner, id)
 		switch {
 		case err != nil:
 			r.Err = fmt.Sprintf("%s does not answer: %v", f.name, err)
 		case !ok:
-			r.Err = fmt.Sprintf("no answer yet; it is carried out if the host comes back within %s", orderKeep)
+			r.Err = fmt.Sprintf("%s; it is carried out if the host comes back within %s", silence(heard[owner], owners[owner]), orderKeep)
 		case why != "":
 			r.Err = why
 		default:
@@ -165,6 +167,17 @@ func (f *lockStore) send(ctx context.Context, id string, value []byte) []HostRep
 		replies = append(replies, r)
 	}
 	return replies
+}
+
+// silence says what is known of a host that has not answered.
+func silence(heard time.Time, expected bool) string {
+	switch {
+	case expected:
+		return "no answer yet"
+	case heard.IsZero():
+		return "not there since this daemon began"
+	}
+	return "silent for " + time.Since(heard).Round(time.Second).String()
 }
 
 // orderMark stands among the consumers that wait for other hosts; no consumer has

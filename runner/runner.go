@@ -46,6 +46,7 @@ type Options struct {
 	Started  time.Time // start of the keeper: what belongs to an earlier one is forgotten
 	Log      *slog.Logger
 	OnReload func() // SIGHUP; nil: ignored
+	Release  string // of this binary, for other hosts to see
 	Once     bool   // one pass of the gates; see Finished
 
 	clock wallClock // nil: the host's
@@ -55,6 +56,7 @@ type Options struct {
 type Runner struct {
 	keeper   Keeper
 	log      *slog.Logger
+	release  string
 	intents  *intents
 	permits  permits
 	journal  journal
@@ -98,7 +100,7 @@ func New(o Options) (*Runner, error) {
 		return nil, err
 	}
 	r := &Runner{
-		keeper: o.Keeper, log: o.Log, intents: known, journal: journal{engine: strconv.FormatInt(time.Now().UnixNano(), 36)}, onReload: o.OnReload, pass: o.Once, finished: make(chan struct{}),
+		keeper: o.Keeper, log: o.Log, release: o.Release, intents: known, journal: journal{engine: strconv.FormatInt(time.Now().UnixNano(), 36)}, onReload: o.OnReload, pass: o.Once, finished: make(chan struct{}),
 		listed: make(chan struct{}), running: make(chan struct{}), ended: make(chan struct{}), orders: make(chan Termination, 4),
 		config: o.Config, loadedAt: time.Now(), consumers: map[string]*consumer{}, usage: proc.UsageOf, clock: o.clock,
 	}

@@ -97,7 +97,7 @@ func (v statusView) hostName(name string, here bool) string {
 func lockStatus(l runner.LockState) control.LockStatus {
 	s := control.LockStatus{
 		Name: l.Name, Type: l.Type, State: "up", Host: l.Host, TTLSeconds: l.TTL.Seconds(),
-		Slots: []control.SharedSlot{}, Hosts: []control.FleetHost{},
+		Slots: []control.SharedSlot{}, Hosts: []control.FleetHost{}, Missing: []control.FleetHost{},
 	}
 	switch {
 	case l.Err != nil:
@@ -109,11 +109,24 @@ func lockStatus(l runner.LockState) control.LockStatus {
 		s.Slots = append(s.Slots, control.SharedSlot{Slot: x.Slot, Host: x.Host, Here: x.Here, Token: x.Token, Since: x.Since, Until: x.Until})
 	}
 	for _, x := range l.Hosts {
-		h := control.FleetHost{Host: x.Host, Here: x.Here, StartedAt: x.Started, Until: x.Until, Consumers: []control.FleetConsumer{}}
-		for _, c := range x.Consumers {
-			h.Consumers = append(h.Consumers, control.FleetConsumer{Name: c.Name, State: c.State, Slots: c.Slots, Running: c.Running, Able: c.Able})
-		}
-		s.Hosts = append(s.Hosts, h)
+		s.Hosts = append(s.Hosts, fleetHost(x))
+	}
+	for _, x := range l.Missing {
+		s.Missing = append(s.Missing, fleetHost(x))
 	}
 	return s
+}
+
+func fleetHost(x runner.LockHost) control.FleetHost {
+	h := control.FleetHost{
+		Host: x.Host, Here: x.Here, State: string(x.State), Version: x.Release, StartedAt: x.Started,
+		Since: x.Since, HeardAt: x.Heard, Until: x.Until, Consumers: []control.FleetConsumer{},
+	}
+	for _, c := range x.Consumers {
+		h.Consumers = append(h.Consumers, control.FleetConsumer{
+			Name: c.Name, State: c.State, Slots: c.Slots, Wanted: c.Wanted, Running: c.Running, Able: c.Able,
+			Healthy: c.Healthy, Code: c.Code, Reason: c.Reason,
+		})
+	}
+	return h
 }

@@ -106,7 +106,7 @@ func runEngine(ctx context.Context, o engineOptions) error {
 		stopAll: e.stopAll,
 	}
 	e.runner, err = runner.New(runner.Options{
-		Config: cfg, Keeper: client, Started: hello.StartedAt, Log: e.log, Once: o.once,
+		Config: cfg, Keeper: client, Started: hello.StartedAt, Log: e.log, Once: o.once, Release: version(),
 		OnReload: func() { go e.reload(ctx, d) },
 	})
 	if err != nil {

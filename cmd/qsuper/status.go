@@ -15,6 +15,7 @@ type statusOptions struct {
 	names   []string
 	verbose bool
 	watch   bool
+	fleet   bool          // all hosts that share a lock store
 	columns bool          // supervisorctl's
 	every   time.Duration // of watch
 }
@@ -22,6 +23,7 @@ type statusOptions struct {
 func (o *statusOptions) addFlags(f *pflag.FlagSet) {
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "one row for each instance, and reasons in full")
 	f.BoolVar(&o.columns, "supervisor", false, "supervisorctl's three columns, for scripts; 3 when an instance was stopped, has ended or crashes again and again")
+	f.BoolVar(&o.fleet, "fleet", false, "all hosts that share a lock store with this one: who is there, where instances run, and why not elsewhere; with --json what \"qsuper locks --json\" prints")
 	f.BoolVarP(&o.watch, "watch", "w", false, "keep it on the screen; without a terminal, print it whenever it changes")
 }
 
@@ -35,8 +37,8 @@ func newStatusCmd(a *app) *cobra.Command {
 		ValidArgsFunction: a.completeNames,
 		RunE: func(cmd *cobra.Command, names []string) error {
 			o.names = names
-			if o.columns && (o.watch || o.verbose || a.json) {
-				return usage("give it alone", "--supervisor does not go with --watch, --verbose or --json")
+			if o.columns && (o.watch || o.verbose || o.fleet || a.json) {
+				return usage("give it alone", "--supervisor does not go with --watch, --verbose, --fleet or --json")
 			}
 			return a.remote(cmd, func(ctx context.Context, c *control.Client, out *screen) error {
 				if o.watch {
@@ -61,6 +63,9 @@ func runStatus(ctx context.Context, c *control.Client, o statusOptions, out *scr
 	if err := o.print(out, st, now); err != nil {
 		return err
 	}
+	if o.fleet {
+		return fleetHealthy(st)
+	}
 	return healthy(st)
 }
 
@@ -72,11 +77,19 @@ func (o statusOptions) query(out *screen) control.StatusQuery {
 }
 
 func (o statusOptions) print(out *screen, st control.Status, now clockFunc) error {
-	if out.json {
-		return printJSON(out, st)
-	}
 	v := statusView{screen: out, now: now(), verbose: o.verbose}
-	v.print(st)
+	switch {
+	case o.fleet && len(st.Locks) == 0:
+		return errAlone(st)
+	case o.fleet && out.json:
+		return printJSON(out, st.Locks)
+	case out.json:
+		return printJSON(out, st)
+	case o.fleet:
+		v.fleet(st)
+	default:
+		v.print(st)
+	}
 	return nil
 }
 

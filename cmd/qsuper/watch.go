@@ -113,6 +113,9 @@ func printChanges(out *screen, o statusOptions, now clockFunc) func(control.Stat
 		for _, c := range st.Connections {
 			fmt.Fprintln(&b, c.Name, c.State)
 		}
+		if o.fleet {
+			fleetChanges(&b, st.Locks)
+		}
 		if b.String() == former {
 			return nil
 		}
@@ -121,10 +124,28 @@ func printChanges(out *screen, o statusOptions, now clockFunc) func(control.Stat
 			blank = "\n"
 		}
 		former = b.String()
-		if out.json {
+		switch {
+		case o.fleet && len(st.Locks) == 0:
+			return errAlone(st)
+		case out.json && o.fleet:
+			return json.NewEncoder(out).Encode(st.Locks)
+		case out.json:
 			return json.NewEncoder(out).Encode(st)
 		}
 		out.printf("%s%s\n", blank, clock(now()))
 		return o.print(out, st, now)
+	}
+}
+
+// fleetChanges writes what makes a fleet worth printing again.
+func fleetChanges(b *strings.Builder, locks []control.LockStatus) {
+	for _, l := range locks {
+		fmt.Fprintln(b, l.Name, l.State)
+		for _, h := range allHosts(l) {
+			fmt.Fprintln(b, h.Host, h.State)
+			for _, c := range h.Consumers {
+				fmt.Fprintln(b, c.Name, c.State, c.Running, c.Wanted, c.Code)
+			}
+		}
 	}
 }
