@@ -1,42 +1,19 @@
 package crontab
 
 import (
-	"flag"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"qsuper/migrate"
+	"qsuper/migrate/migratetest"
 )
-
-var update = flag.Bool("update", false, "write the files in testdata/golden")
-
-// corpus lists the tables to try: the project's own, and those of the directory
-// in QSUPER_CORPUS, which has a folder `crontab` with tables of other people.
-func corpus(t *testing.T) []string {
-	t.Helper()
-	files, err := filepath.Glob("testdata/tables/*.crontab")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no files in testdata/tables: %v", err)
-	}
-	if dir := os.Getenv("QSUPER_CORPUS"); dir != "" {
-		more, err := filepath.Glob(filepath.Join(dir, "crontab", "*.conf"))
-		if err != nil || len(more) == 0 {
-			t.Fatalf("no files in %s/crontab: %v", dir, err)
-		}
-		files = append(files, more...)
-	}
-	return files
-}
 
 // TestConvert: each table in both modes, with its report. What is written loads,
 // and starts what the line says.
 func TestConvert(t *testing.T) {
-	for _, file := range corpus(t) {
+	for _, file := range migratetest.Corpus(t, "testdata/tables/*.crontab", "crontab") {
 		for _, mode := range []migrate.Mode{migrate.Modern, migrate.Compat} {
 			name := strings.TrimSuffix(filepath.Base(file), ".crontab") + "." + string(mode)
 			t.Run(name, func(t *testing.T) {
@@ -44,49 +21,18 @@ func TestConvert(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if strings.HasPrefix(file, "testdata") && !table.System {
+				if migratetest.Own(file) && !table.System {
 					table.User = "root" // who has a home everywhere
 				}
 				r := Convert([]*Table{table}, mode)
-				text := r.Document.Bytes()
-				found, err := migrate.Verify(text, r.Expected, r.Report.Items, os.LookupEnv)
-				if err != nil {
-					t.Errorf("%v in\n%s", err, text)
-				}
-				for _, d := range found {
-					if !d.Known {
-						t.Error(d)
-					}
-				}
-				if !strings.HasPrefix(file, "testdata") {
+				migratetest.Same(t, r, os.LookupEnv)
+				if migratetest.Own(file) {
+					migratetest.Golden(t, name, migratetest.Text(r))
+				} else {
 					t.Logf("exit %d: %s", r.Report.Code(), r.Report.Summary())
-					return
 				}
-				var got strings.Builder
-				fmt.Fprintf(&got, "%s\n", text)
-				for _, i := range r.Report.Items {
-					fmt.Fprintln(&got, i)
-				}
-				fmt.Fprintf(&got, "%s: exit %d\n", r.Report.Summary(), r.Report.Code())
-				golden(t, filepath.Join("testdata", "golden", name+".txt"), got.String())
 			})
 		}
-	}
-}
-
-func golden(t *testing.T, path, got string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got; -update writes it):\n%s", path, diff)
 	}
 }
 

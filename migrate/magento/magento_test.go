@@ -2,7 +2,6 @@ package magento
 
 import (
 	"encoding/json"
-	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -14,9 +13,8 @@ import (
 
 	_ "qsuper/health/backends"
 	"qsuper/migrate"
+	"qsuper/migrate/migratetest"
 )
-
-var update = flag.Bool("update", false, "write the files in testdata/golden")
 
 // TestPlainAgreesWithPHP: the reader of plain arrays sees what PHP sees.
 func TestPlainAgreesWithPHP(t *testing.T) {
@@ -94,10 +92,6 @@ func FuzzPlain(f *testing.F) {
 }
 
 func TestConvert(t *testing.T) {
-	here, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
 	for name, c := range map[string]struct {
 		file  string
 		o     Options
@@ -118,7 +112,9 @@ func TestConvert(t *testing.T) {
 				t.Errorf("read by PHP: %v", s.PHP)
 			}
 			s.Owner = "www-data"
-			golden(t, filepath.Join("testdata", "golden", name+".txt"), strings.ReplaceAll(result(t, Convert(s, c.names, migrate.Modern)), here, "$PWD"))
+			r := Convert(s, c.names, migrate.Modern)
+			migratetest.Same(t, r, passwords)
+			migratetest.Golden(t, name, migratetest.Text(r))
 		})
 	}
 }
@@ -126,59 +122,19 @@ func TestConvert(t *testing.T) {
 // TestCorpus reads the files of other people, in the folder `magento` of the
 // directory in QSUPER_CORPUS: what is written loads and starts what they say.
 func TestCorpus(t *testing.T) {
-	files := []string{"testdata/cloud/.magento.env.yaml"}
-	if dir := os.Getenv("QSUPER_CORPUS"); dir != "" {
-		more, err := filepath.Glob(filepath.Join(dir, "magento", "*.conf"))
-		if err != nil || len(more) == 0 {
-			t.Fatalf("no files in %s/magento: %v", dir, err)
-		}
-		files = append(files, more...)
-	}
-	for _, f := range files {
+	for _, f := range migratetest.Corpus(t, "testdata/cloud/.magento.env.yaml", "magento") {
 		s, err := Read(f, Options{})
 		if err != nil {
 			t.Errorf("%s: %v", f, err)
 			continue
 		}
 		r := Convert(s, nil, migrate.Modern)
-		result(t, r)
+		migratetest.Same(t, r, passwords)
 		t.Logf("%s: exit %d: %s", filepath.Base(f), r.Report.Code(), r.Report.Summary())
 	}
 }
 
-func result(t *testing.T, r *migrate.Result) string {
-	t.Helper()
-	text := r.Document.Bytes()
-	found, err := migrate.Verify(text, r.Expected, r.Report.Items, func(name string) (string, bool) {
-		return "x", name == DBPassword || name == AMQPPassword
-	})
-	if err != nil {
-		t.Errorf("%v in\n%s", err, text)
-	}
-	for _, d := range found {
-		t.Error(d)
-	}
-	var got strings.Builder
-	fmt.Fprintf(&got, "%s\n", text)
-	for _, i := range r.Report.Items {
-		fmt.Fprintln(&got, i)
-	}
-	fmt.Fprintf(&got, "%s: exit %d\n", r.Report.Summary(), r.Report.Code())
-	return got.String()
-}
-
-func golden(t *testing.T, path, got string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got; -update writes it):\n%s", path, diff)
-	}
+// passwords are in the environment, where the file says that they are.
+func passwords(name string) (string, bool) {
+	return "x", name == DBPassword || name == AMQPPassword
 }

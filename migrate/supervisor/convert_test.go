@@ -1,80 +1,35 @@
 package supervisor
 
 import (
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"qsuper/migrate"
+	"qsuper/migrate/migratetest"
 )
-
-var update = flag.Bool("update", false, "write the files in testdata/golden, and docs/corpus.md when QSUPER_CORPUS is set")
 
 // TestConvert: each file of the project's own, in both modes, with its report.
 func TestConvert(t *testing.T) {
-	here, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	files, err := filepath.Glob("testdata/conf/*.conf")
-	if err != nil || len(files) == 0 {
-		t.Fatal("no files", err)
-	}
-	for _, file := range files {
+	for _, file := range corpus(t) {
+		if !migratetest.Own(file) {
+			continue
+		}
 		for _, mode := range []migrate.Mode{migrate.Modern, migrate.Compat} {
 			name := strings.TrimSuffix(filepath.Base(file), ".conf") + "." + string(mode)
 			t.Run(name, func(t *testing.T) {
-				var got strings.Builder
 				cfg, err := readWith(t, map[string]string{"HOME": "/root", "APP_USER": "shop"}, file)
 				if err != nil {
-					fmt.Fprintf(&got, "refused: %v\n", err)
-				} else {
-					r := Convert(cfg, ConvertOptions{Mode: mode})
-					fmt.Fprintf(&got, "%s\n", r.Document.Bytes())
-					for _, i := range r.Report.Items {
-						fmt.Fprintln(&got, i)
-					}
-					fmt.Fprintf(&got, "%s: exit %d\n", r.Report.Summary(), r.Report.Code())
-					same(t, r, cfg)
+					migratetest.Golden(t, name, fmt.Sprintf("refused: %v\n", err))
+					return
 				}
-				golden(t, filepath.Join("testdata", "golden", name+".txt"), strings.ReplaceAll(got.String(), here, "$PWD"))
+				r := Convert(cfg, ConvertOptions{Mode: mode})
+				migratetest.Same(t, r, cfg.LookupEnv)
+				migratetest.Golden(t, name, migratetest.Text(r))
 			})
 		}
-	}
-}
-
-// same loads what was written, and finds nothing that the report does not tell.
-func same(t *testing.T, r *migrate.Result, cfg *Config) {
-	t.Helper()
-	found, err := migrate.Verify(r.Document.Bytes(), r.Expected, r.Report.Items, cfg.LookupEnv)
-	if err != nil {
-		t.Errorf("%v in\n%s", err, r.Document.Bytes())
-	}
-	for _, d := range found {
-		if !d.Known {
-			t.Error(d)
-		}
-	}
-}
-
-func golden(t *testing.T, path, got string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got; -update writes it):\n%s", path, diff)
 	}
 }
 
@@ -98,7 +53,7 @@ func TestWhatIsConvertedIsWhatSupervisorStarts(t *testing.T) {
 			fmt.Fprintln(&table, row)
 		}
 	}
-	if *update && table.Len() > 0 {
+	if migratetest.Updating() && table.Len() > 0 {
 		if err := os.WriteFile("../../docs/corpus.md", []byte(corpusHead+table.String()), 0o644); err != nil {
 			t.Fatal(err)
 		}

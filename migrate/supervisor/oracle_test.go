@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 
+	"qsuper/migrate/migratetest"
+
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -218,22 +220,9 @@ func readWith(t testing.TB, env map[string]string, files ...string) (*Config, er
 	})
 }
 
-// corpus lists the files to try: the project's own, and those of the directory
-// in QSUPER_CORPUS, which holds a folder `supervisor` with files of other people.
 func corpus(t testing.TB) []string {
 	t.Helper()
-	files, err := filepath.Glob("testdata/conf/*.conf")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no files in testdata/conf: %v", err)
-	}
-	if dir := os.Getenv("QSUPER_CORPUS"); dir != "" {
-		more, err := filepath.Glob(filepath.Join(dir, "supervisor", "*.conf"))
-		if err != nil || len(more) == 0 {
-			t.Fatalf("no files in %s/supervisor: %v", dir, err)
-		}
-		files = append(files, more...)
-	}
-	return files
+	return migratetest.Corpus(t, "testdata/conf/*.conf", "supervisor")
 }
 
 // TestReadAgreesWithSupervisor: every instance of every file, and every file that
