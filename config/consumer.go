@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"regexp"
 	"slices"
 	"strings"
@@ -43,28 +44,43 @@ func (c *check) inherited(e *kind.Entry) bool {
 // addConsumers reads one `consumers` section; nil when it was not written.
 // named holds the consumers of the files before.
 func (l *loader) addConsumers(section *kind.Node, named map[string]*kind.Node) {
-	if section == nil {
-		return
-	}
-	for _, e := range section.Entries {
-		name, path := e.Key.Value, kind.Join("consumers", e.Key.Value)
-		if !validName.MatchString(name) {
-			l.name(e.Key, "", path, name)
-			continue
-		}
-		if before := named[name]; before != nil {
-			l.add(e.Key, path, "consumer is defined twice, first in %s:%d", before.File, before.Line)
-			continue
-		}
-		named[name] = e.Key
-		if e.Value.Shape != kind.Map {
-			p := l.add(e.Value, path, "expected a map, got %s", e.Value.Got())
-			if e.Value.Null {
-				p.Hint = "write {} to take everything from defaults"
-			}
-			continue
-		}
+	const empty = "write {} to take everything from defaults"
+	for e, path := range l.sections(section, "consumers", named, "consumer is defined twice, first in", empty) {
 		l.cfg.Consumers = append(l.cfg.Consumers, l.consumer(e.Key, withDefaults(e.Value, l.defaults), path))
+	}
+}
+
+// sections are the entries of a part of the file that gives names to maps, and
+// their paths; what is wrong with the others is a problem. named holds the names
+// that are taken: twice says by what, and empty what to write instead of nothing.
+func (l *loader) sections(part *kind.Node, key string, named map[string]*kind.Node, twice, empty string) iter.Seq2[*kind.Entry, string] {
+	return func(yield func(*kind.Entry, string) bool) {
+		if part == nil {
+			return
+		}
+		for i := range part.Entries {
+			e := &part.Entries[i]
+			name, path := e.Key.Value, kind.Join(key, e.Key.Value)
+			if !validName.MatchString(name) {
+				l.name(e.Key, "", path, name)
+				continue
+			}
+			if before := named[name]; before != nil {
+				l.add(e.Key, path, "%s %s:%d", twice, before.File, before.Line)
+				continue
+			}
+			named[name] = e.Key
+			if e.Value.Shape != kind.Map {
+				p := l.add(e.Value, path, "expected a map, got %s", e.Value.Got())
+				if e.Value.Null {
+					p.Hint = empty
+				}
+				continue
+			}
+			if !yield(e, path) {
+				return
+			}
+		}
 	}
 }
 

@@ -96,24 +96,8 @@ var notOfJobs = map[string]string{
 
 // addJobs reads one `jobs` section. named holds the consumers and jobs before.
 func (l *loader) addJobs(section *kind.Node, named map[string]*kind.Node) {
-	if section == nil {
-		return
-	}
-	for _, e := range section.Entries {
-		name, path := e.Key.Value, kind.Join("jobs", e.Key.Value)
-		if !validName.MatchString(name) {
-			l.name(e.Key, "", path, name)
-			continue
-		}
-		if before := named[name]; before != nil {
-			l.add(e.Key, path, "a job and a consumer, or two jobs, cannot have one name; first in %s:%d", before.File, before.Line)
-			continue
-		}
-		named[name] = e.Key
-		if e.Value.Shape != kind.Map {
-			l.add(e.Value, path, "expected a map, got %s", e.Value.Got())
-			continue
-		}
+	const twice = "a job and a consumer, or two jobs, cannot have one name; first in"
+	for e, path := range l.sections(section, "jobs", named, twice, "give it a schedule and a command") {
 		if job := l.job(e.Key, e.Value, path); job != nil {
 			l.cfg.Jobs = append(l.cfg.Jobs, job)
 		}

@@ -58,7 +58,7 @@ func (v statusView) jobs(all []control.JobStatus) {
 		{title: "LAST", right: true, drop: 2}, {title: "EXIT"}, {title: "SECONDS", right: true, drop: 1}, {title: "REASON", flex: true},
 	}}
 	for _, j := range all {
-		r := t.add(cell{text: oneLine(j.Name)}, cell{text: oneLine(j.Schedule)}, cell{oneLine(j.State), v.jobStyle(j)}, cell{}, cell{}, cell{}, cell{}, cell{})
+		r := t.add(cell{text: oneLine(j.Name)}, cell{text: oneLine(j.Schedule)}, cell{oneLine(j.State), stateStyle(j.State, j.Healthy)}, cell{}, cell{}, cell{}, cell{}, cell{})
 		if j.Starts != nil {
 			r.cells[3].text = "in " + humane(j.Starts.Sub(v.now).Truncate(time.Second))
 		}
@@ -72,18 +72,6 @@ func (v statusView) jobs(all []control.JobStatus) {
 		}
 	}
 	t.write(v.screen)
-}
-
-func (v statusView) jobStyle(j control.JobStatus) style {
-	switch {
-	case !j.Healthy:
-		return red
-	case j.State == "running":
-		return green
-	case j.State == "backoff" || j.State == "stopping":
-		return yellow
-	}
-	return dim
 }
 
 // endOf is how the last fire of a job ended: the exit code, or what says more.

@@ -151,7 +151,7 @@ func (v statusView) consumers(st control.Status) {
 	for _, c := range st.Consumers {
 		ready, inFlight, oldest := v.queue(c.Queue)
 		r := t.add(
-			cell{text: oneLine(c.Name)}, cell{oneLine(c.State), v.stateStyle(c)}, cell{text: fmt.Sprintf("%d/%d", c.Running, c.Wanted)},
+			cell{text: oneLine(c.Name)}, cell{oneLine(c.State), stateStyle(c.State, c.Healthy)}, cell{text: fmt.Sprintf("%d/%d", c.Running, c.Wanted)},
 			ready, inFlight, oldest,
 			cell{text: ago(v.now, c.Since)}, cell{},
 		)
@@ -167,13 +167,14 @@ func (v statusView) consumers(st control.Status) {
 	t.write(v.screen)
 }
 
-func (v statusView) stateStyle(c control.ConsumerStatus) style {
+// stateStyle is how the state of a consumer or a job looks.
+func stateStyle(state string, healthy bool) style {
 	switch {
-	case !c.Healthy:
+	case !healthy:
 		return red
-	case c.State == "running":
+	case state == "running":
 		return green
-	case c.State == "stopping" || c.State == "backoff":
+	case state == "stopping" || state == "backoff":
 		return yellow
 	default:
 		return dim

@@ -109,16 +109,20 @@ func hungryFor(queue string, n int) string {
 	return fmt.Sprintf("  hungry:\n    command: [$SELF, lines, \"10\"]\n    queue: {connection: broker, %s}\n    instances: %d\n    idle_timeout: 300ms\n", queue, n)
 }
 
-// The probe ends at its timeout, and unknown is not zero: what runs goes on, well
-// beyond its idle_timeout. Nothing piles up.
-func brokerHole(t *testing.T) {
-	b := newBroker(t, 50)
-	f := newFleet(t)
+// threeHungry run, and their queue holds messages.
+func threeHungry(t *testing.T) (b *broker, f *fleet, pids string) {
+	b, f = newBroker(t, 50), newFleet(t)
 	f.Write(f.file(b.connection(), hungry(3)))
 	f.Start()
 	f.begun(3)
 	f.UntilRunning("hungry", 3)
-	before := f.pids()
+	return b, f, f.pids()
+}
+
+// The probe ends at its timeout, and unknown is not zero: what runs goes on, well
+// beyond its idle_timeout. Nothing piles up.
+func brokerHole(t *testing.T) {
+	b, f, before := threeHungry(t)
 	st := f.alive()
 	engine, keeper := usageOf(st.Daemon.EnginePID), usageOf(st.Daemon.KeeperPID)
 	b.set(t, hole)
@@ -143,13 +147,7 @@ func brokerHole(t *testing.T) {
 }
 
 func brokerFlaps(t *testing.T) {
-	b := newBroker(t, 50)
-	f := newFleet(t)
-	f.Write(f.file(b.connection(), hungry(3)))
-	f.Start()
-	f.begun(3)
-	f.UntilRunning("hungry", 3)
-	before := f.pids()
+	b, f, before := threeHungry(t)
 	for i := range 5 {
 		b.set(t, []weather{shut, cut}[i%2])
 		f.brokerState(t, "down")
@@ -162,13 +160,7 @@ func brokerFlaps(t *testing.T) {
 }
 
 func brokerOdd(t *testing.T) {
-	b := newBroker(t, 50)
-	f := newFleet(t)
-	f.Write(f.file(b.connection(), hungry(3)))
-	f.Start()
-	f.begun(3)
-	f.UntilRunning("hungry", 3)
-	before := f.pids()
+	b, f, before := threeHungry(t)
 	st := f.alive()
 	held := usageOf(st.Daemon.EnginePID)
 	for _, w := range []weather{slug, noise} {

@@ -105,22 +105,28 @@ func engineStopped(t *testing.T) {
 	f.linesWhole(false)
 }
 
-func engineKilledDuringStop(t *testing.T) {
-	const grace = 4 * time.Second
-	f := startFleet(t, crew("deaf", "ignore", "instances: 2", "stop: {grace: 4s}"))
-	var deaths []*death
+const deafGrace = 4 * time.Second
+
+// twoDeafAsked are in the middle of their grace, asked to stop at that time.
+func twoDeafAsked(t *testing.T) (f *fleet, deaths []*death, asked time.Duration) {
+	f = startFleet(t, crew("deaf", "ignore", "instances: 2", "stop: {grace: 4s}"))
 	for _, r := range f.begun(2) {
 		deaths = append(deaths, watch(t, r.PID))
 	}
 	f.UntilRunning("deaf", 2)
-	asked := now()
+	asked = now()
 	f.Must("stop", "deaf", "--no-wait")
 	eventually(t, rig.Patience, "they have been asked", func() bool { return len(f.journal.of(t, "signal")) >= 2 })
+	return f, deaths, asked
+}
+
+func engineKilledDuringStop(t *testing.T) {
+	f, deaths, asked := twoDeafAsked(t)
 	f.KillEngine()
 	for _, d := range deaths {
-		f.notBefore(d, asked, grace)
+		f.notBefore(d, asked, deafGrace)
 		// Neither reset: a second grace would begin after the signal.
-		if late := time.Duration(d.at.Load()) - asked - grace; late > 3*time.Second {
+		if late := time.Duration(d.at.Load()) - asked - deafGrace; late > 3*time.Second {
 			t.Logf("pid %d was killed %s after its grace", d.pid, late)
 		}
 	}

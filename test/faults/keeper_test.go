@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"testing"
-	"time"
 
 	"qsuper/test/rig"
 )
@@ -204,20 +203,11 @@ func endUnseen(t *testing.T) {
 // Stopped means stopped, also by a keeper that is dead: the next one goes on
 // with it, not before the grace has ended.
 func keeperKilledDuringStop(t *testing.T) {
-	const grace = 4 * time.Second
-	f := startFleet(t, crew("deaf", "ignore", "instances: 2", "stop: {grace: 4s}"))
-	var deaths []*death
-	for _, r := range f.begun(2) {
-		deaths = append(deaths, watch(t, r.PID))
-	}
-	f.UntilRunning("deaf", 2)
-	asked := now()
-	f.Must("stop", "deaf", "--no-wait")
-	eventually(t, rig.Patience, "they have been asked", func() bool { return len(f.journal.of(t, "signal")) >= 2 })
+	f, deaths, asked := twoDeafAsked(t)
 	f.killKeeper(true)
 	f.Start()
 	for _, d := range deaths {
-		f.notBefore(d, asked, grace)
+		f.notBefore(d, asked, deafGrace)
 	}
 	eventually(t, rig.Patience, "status knows", func() bool { c := f.Consumer("deaf"); return c.State == "stopped" && c.Running == 0 })
 	f.quiesce(0)
