@@ -4,13 +4,14 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS  = -s -w -X main.release=$(VERSION)
 # Packages with goroutines or processes, which is whatever is not pure: always under the race detector.
-RACE     = $(shell $(GO) list ./... | grep -vE "^qsuper/(config|internal|plan|schedule|slot|test|bench)(/|$$)")
 PURE     = ./config/... ./internal/... ./plan/... ./schedule/... ./slot/...
+SERVERS  = ./health/backends/... ./lease/backends/...
+RACE     = $(shell $(GO) list ./... | grep -vE "^qsuper/(config|internal|plan|schedule|slot|test|bench|health/backends|lease/backends)(/|$$)")
 
 DURATION ?= 10m
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test unit acceptance faults soak race lint check bench generate packages clean
+.PHONY: help build demo test unit servers acceptance faults soak race lint check bench generate packages clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,11 +22,14 @@ build: ## bin/qsuper, one static file
 demo: build ## the whole thing in a minute, nothing to install
 	./bin/qsuper demo
 
-test: packages build unit acceptance ## everything, against real servers and consumers (installs Debian packages)
+test: packages build unit servers acceptance ## everything, against real servers and consumers (installs Debian packages)
 
 unit: ## packages on their own
 	$(GO) test $(PURE)
-	$(GO) test -race $(RACE)
+	$(GO) test -race -parallel 8 $(RACE)
+
+servers: ## connection and lock types, each against the real server
+	$(GO) test -race $(SERVERS)
 
 acceptance: build ## the binary with real brokers, databases and third-party consumers
 	$(GO) test -count=1 -timeout 30m ./test/...

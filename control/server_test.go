@@ -71,7 +71,7 @@ func TestHeaderTimeout(t *testing.T) {
 }
 
 func TestAThousandClients(t *testing.T) {
-	st := Status{Version: 1, Consumers: make([]ConsumerStatus, 200)}
+	st := Status{Version: 1, Consumers: make([]ConsumerStatus, 20)}
 	r := serve(t, &fakeDaemon{status: func(StatusQuery) (Status, error) { return st, nil }})
 	var wg sync.WaitGroup
 	var bad atomic.Int64
@@ -79,7 +79,7 @@ func TestAThousandClients(t *testing.T) {
 	for range 1000 {
 		wg.Go(func() {
 			got, err := New(r.path).Status(context.Background(), StatusQuery{})
-			if err != nil || len(got.Consumers) != 200 {
+			if err != nil || len(got.Consumers) != 20 {
 				bad.Add(1)
 				first.CompareAndSwap(nil, &err)
 			}

@@ -3,8 +3,6 @@ package backends_test
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -12,7 +10,6 @@ import (
 	"github.com/go-sql-driver/mysql"
 
 	"qsuper/health"
-	"qsuper/health/healthtest"
 	"qsuper/test/servers"
 )
 
@@ -41,7 +38,11 @@ func (r *mysqlRig) dsn(addr, password string) string {
 }
 
 func (r *mysqlRig) spec(t testing.TB, more string) health.Spec {
-	return spec(t, "mysql", "{type: mysql, dsn: %q%s}", r.dsn(r.server.Addr, nasty), more)
+	return r.open(t, r.server.Addr, nasty, more)
+}
+
+func (r *mysqlRig) open(t testing.TB, addr, password, more string) health.Spec {
+	return spec(t, "mysql", "{type: mysql, dsn: %q%s}", r.dsn(addr, password), more)
 }
 
 // connections counts the sessions of the probe's user.
@@ -55,27 +56,7 @@ func (r *mysqlRig) connections(t testing.TB) (n int) {
 
 func TestMySQL(t *testing.T) {
 	r := newMySQLRig(t)
-	for i, l := range layouts {
-		suite := healthtest.Suite{
-			Addr: r.server.Addr, Password: nasty, Queues: r.queues(l),
-			Spec: func(t *testing.T, addr, password string) health.Spec {
-				return spec(t, "mysql", "{type: mysql, dsn: %q}", r.dsn(addr, password))
-			},
-		}
-		if i > 0 { // what the network does to it has been seen
-			suite.Addr, suite.Password = "", ""
-			suite.Spec = func(t *testing.T, _, _ string) health.Spec {
-				file := filepath.Join(t.TempDir(), "password")
-				if err := os.WriteFile(file, []byte(nasty+"\n"), 0o600); err != nil {
-					t.Fatal(err)
-				}
-				return spec(t, "mysql", "{type: mysql, dsn: %q, password_file: %q}", r.dsn(r.server.Addr, "old"), file)
-			}
-		}
-		t.Run(l.name, func(t *testing.T) { healthtest.Run(t, suite) })
-		eventually(t, "the server has no session left", func() bool { return r.connections(t) == 0 })
-	}
-	t.Run("rules", func(t *testing.T) { r.testLayoutRules(t, r.spec(t, "")) })
+	r.testServer(t, sqlServer{r.server.Addr, r.open, r.connections})
 }
 
 func TestMySQLOwnQueries(t *testing.T) {
@@ -110,14 +91,7 @@ func TestMySQLSlowQuery(t *testing.T) {
 	s := r.spec(t, ", timeout: 2s")
 	slow := health.Queue{SQL: "SELECT SLEEP(1000)"}
 	for range 2 {
-		o := look(t, s, slow, health.Queue{Name: "x", Layout: "plain"}, health.Queue{SQL: "SELECT 4"})
-		var got []string
-		for _, r := range o.Readings {
-			got = append(got, fmt.Sprintf("%s %d", r.State, r.Ready))
-		}
-		if text := strings.Join(got, ", "); !o.Up || text != "unknown -1, ok 0, ok 4" || o.Latency > 2500*time.Millisecond {
-			t.Errorf("got %s in %s: %+v", text, o.Latency, o)
-		}
+		testSlowQuery(t, func(q ...health.Queue) health.Observation { return look(t, s, q...) }, slow.SQL, 2500*time.Millisecond)
 	}
 	if o := look(t, s, slow); !o.Up || o.Readings[0].State != health.Unknown {
 		t.Errorf("alone: %+v", o)

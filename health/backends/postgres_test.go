@@ -6,8 +6,6 @@ import (
 	"io"
 	"net"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -41,7 +39,11 @@ func (r *postgresRig) url(addr, password string) string {
 }
 
 func (r *postgresRig) spec(t testing.TB, more string) health.Spec {
-	return spec(t, "postgres", "{type: postgres, url: %q%s}", r.url(r.server.Addr, nasty), more)
+	return r.open(t, r.server.Addr, nasty, more)
+}
+
+func (r *postgresRig) open(t testing.TB, addr, password, more string) health.Spec {
+	return spec(t, "postgres", "{type: postgres, url: %q%s}", r.url(addr, password), more)
 }
 
 // sessions counts those of the probe's user.
@@ -55,27 +57,7 @@ func (r *postgresRig) sessions(t testing.TB) (n int) {
 
 func TestPostgres(t *testing.T) {
 	r := newPostgresRig(t)
-	for i, l := range r.layouts() {
-		suite := healthtest.Suite{
-			Addr: r.server.Addr, Password: nasty, Queues: r.queues(l),
-			Spec: func(t *testing.T, addr, password string) health.Spec {
-				return spec(t, "postgres", "{type: postgres, url: %q}", r.url(addr, password))
-			},
-		}
-		if i > 0 { // what the network does to it has been seen
-			suite.Addr, suite.Password = "", ""
-			suite.Spec = func(t *testing.T, _, _ string) health.Spec {
-				file := filepath.Join(t.TempDir(), "password")
-				if err := os.WriteFile(file, []byte(nasty+"\n"), 0o600); err != nil {
-					t.Fatal(err)
-				}
-				return spec(t, "postgres", "{type: postgres, url: %q, password_file: %q}", r.url(r.server.Addr, "old"), file)
-			}
-		}
-		t.Run(l.name, func(t *testing.T) { healthtest.Run(t, suite) })
-		eventually(t, "the server has no session left", func() bool { return r.sessions(t) == 0 })
-	}
-	t.Run("rules", func(t *testing.T) { r.testLayoutRules(t, r.spec(t, "")) })
+	r.testServer(t, sqlServer{r.server.Addr, r.open, r.sessions})
 }
 
 func TestPostgresOwnQueries(t *testing.T) {
@@ -114,14 +96,7 @@ func TestPostgresSlowQuery(t *testing.T) {
 	defer p.Close(context.Background())
 	slow := health.Queue{SQL: "SELECT COUNT(*) FROM (SELECT pg_sleep(1000)) AS s"}
 	for range 2 {
-		o := p.Look(t.Context(), []health.Queue{slow, {Name: "x", Layout: "plain"}, {SQL: "SELECT 4"}})
-		var got []string
-		for _, r := range o.Readings {
-			got = append(got, fmt.Sprintf("%s %d", r.State, r.Ready))
-		}
-		if text := strings.Join(got, ", "); !o.Up || text != "unknown -1, ok 0, ok 4" || o.Latency > 2500*time.Millisecond {
-			t.Errorf("got %s in %s: %+v", text, o.Latency, o)
-		}
+		testSlowQuery(t, func(q ...health.Queue) health.Observation { return p.Look(t.Context(), q) }, slow.SQL, 2500*time.Millisecond)
 		if n := r.sessions(t); n != 1 {
 			t.Errorf("%d sessions after a slow query, want the one that lasts", n)
 		}

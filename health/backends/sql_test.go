@@ -3,6 +3,8 @@ package backends_test
 import (
 	"database/sql"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -118,6 +120,50 @@ func newSQLRig(t testing.TB, db *sql.DB, f flavour) *sqlRig {
 		}
 	}
 	return r
+}
+
+// sqlServer is a server as the tests of all databases need it.
+type sqlServer struct {
+	addr     string
+	open     func(t testing.TB, addr, password, more string) health.Spec
+	sessions func(testing.TB) int // of the probe's user
+}
+
+// testServer runs the suite for each layout: the first has to stand what the network
+// does, and the others have their password from a file.
+func (r *sqlRig) testServer(t *testing.T, s sqlServer) {
+	for i, l := range r.layouts() {
+		suite := healthtest.Suite{
+			Addr: s.addr, Password: nasty, Queues: r.queues(l),
+			Spec: func(t *testing.T, addr, password string) health.Spec { return s.open(t, addr, password, "") },
+		}
+		if i > 0 {
+			suite.Addr, suite.Password = "", ""
+			suite.Spec = func(t *testing.T, _, _ string) health.Spec {
+				file := filepath.Join(t.TempDir(), "password")
+				if err := os.WriteFile(file, []byte(nasty+"\n"), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				return s.open(t, s.addr, "old", fmt.Sprintf(", password_file: %q", file))
+			}
+		}
+		t.Run(l.name, func(t *testing.T) { healthtest.Run(t, suite) })
+		eventually(t, "the server has no session left", func() bool { return s.sessions(t) == 0 })
+	}
+	t.Run("rules", func(t *testing.T) { r.testLayoutRules(t, s.open(t, s.addr, nasty, "")) })
+}
+
+// testSlowQuery: one that takes for ever is ended, and harms no other.
+func testSlowQuery(t *testing.T, look func(...health.Queue) health.Observation, slow string, limit time.Duration) {
+	t.Helper()
+	o := look(health.Queue{SQL: slow}, health.Queue{Name: "x", Layout: "plain"}, health.Queue{SQL: "SELECT 4"})
+	var got []string
+	for _, r := range o.Readings {
+		got = append(got, fmt.Sprintf("%s %d", r.State, r.Ready))
+	}
+	if text := strings.Join(got, ", "); !o.Up || text != "unknown -1, ok 0, ok 4" || o.Latency > limit {
+		t.Errorf("got %s in %s: %+v", text, o.Latency, o)
+	}
 }
 
 // layouts are those that the database knows; magento is the last of all.
