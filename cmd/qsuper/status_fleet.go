@@ -160,7 +160,7 @@ func (v statusView) fleetRows(l control.LockStatus, name string) []fleetRow {
 		switch h.State {
 		case "here":
 			r.cells = append(r.cells, cell{text: fmt.Sprintf("%d/%d", c.Running, c.Wanted)}, cell{text: strconv.Itoa(slots)},
-				cell{oneLine(c.State), v.stateStyle(control.ConsumerStatus{State: c.State, Healthy: c.Healthy})}, cell{text: oneLine(c.Reason)})
+				cell{oneLine(c.State), stateStyle(c.State, c.Healthy)}, cell{text: oneLine(c.Reason)})
 		case "silent": // it may run them still
 			r.cells = append(r.cells, cell{text: "?"}, cell{text: strconv.Itoa(slots)}, cell{"silent", red},
 				cell{text: fmt.Sprintf("ran %d of %d when last heard of", c.Running, c.Wanted)})
