@@ -125,7 +125,7 @@ func (l *loader) job(key, own *kind.Node, path string) *Job {
 	}
 	j := &Job{Consumer: c.Consumer, Overlap: keys.Overlap, Missed: keys.Missed, Timeout: keys.Timeout, Jitter: keys.Jitter, Retries: keys.Retries}
 	c.runs(j)
-	c.jobLock()
+	c.jobLock(j)
 	c.program()
 	c.requires()
 	c.exits()

@@ -163,12 +163,17 @@ func (c *check) shared() {
 	}
 }
 
-// jobLock checks `lock` of a job. What `defaults` say there is meant for consumers.
-func (c *check) jobLock() {
-	if e := c.node.Get("lock"); e != nil && c.Shared() && !c.inherited(e) && !c.bad("lock") {
-		c.l.add(e.Value, c.path+".lock", "a shared lock of a job is not supported yet")
+// jobLock checks `lock` of a job. `exclusive` among `defaults` is meant for consumers.
+func (c *check) jobLock(j *Job) {
+	if e := c.node.Get("exclusive"); e != nil && c.Exclusive && !c.inherited(e) {
+		c.l.add(e.Value, c.path+".exclusive", "is for consumers: a fire runs on one host anyway, and goes on to its end if that is cut off").Hint =
+			"leave it out; a program that must never run twice at a time can check QSUPER_FENCE_TOKEN"
 	}
-	c.Lock, c.Exclusive = LockFile, false
+	c.Exclusive = false
+	c.shared()
+	if c.Shared() && j.Overlap == OverlapReplace && !c.bad("overlap") {
+		c.l.add(place(c.node, "overlap"), c.path+".overlap", "replace cannot be kept with a shared lock: no host can stop what another one runs").Hint = "write overlap: skip or queue, or lock: file"
+	}
 }
 
 // fits refuses a grace for which a lease is too short.

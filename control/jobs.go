@@ -19,12 +19,15 @@ type JobStatus struct {
 	Next     *time.Time `json:"next"`            // null: there is none
 	Starts   *time.Time `json:"starts"`          // the same with the job's jitter
 	Note     string     `json:"note,omitempty"`  // what a clock change has to do with the next fire
-	Last     *JobEnd    `json:"last"`            // null: none has ended yet
+	Last     *JobEnd    `json:"last"`            // that ended on this host; null: none has yet
 	Running  bool       `json:"running"`         // something runs now
 	Open     []JobFire  `json:"fires,omitempty"` // that run or are about to, oldest first
 	Skipped  int        `json:"skipped"`         // fires that were not started, ever
 	Skip     *JobSkip   `json:"last_skip,omitempty"`
-	History  []JobEnd   `json:"history,omitempty"` // newest first, up to ten
+	History  []JobEnd   `json:"history,omitempty"` // newest first, up to ten; those of other hosts are of class elsewhere
+
+	Lock      string  `json:"lock,omitempty"`      // hosts share it: each fire runs on one of them; absent: it is this host's own
+	Elsewhere *JobEnd `json:"elsewhere,omitempty"` // the latest that another host has
 }
 
 // JobFire is a fire that is not over. Its name for the world is (job, at).
@@ -44,10 +47,11 @@ type JobEnd struct {
 	Tries   int       `json:"tries"`
 	Code    int       `json:"code"` // -1 when a signal ended it or nothing is known
 	Signal  string    `json:"signal"`
-	Class   string    `json:"class"` // as of an exit of a consumer, or timeout
-	Ended   time.Time `json:"ended"`
+	Class   string    `json:"class"` // as of an exit of a consumer, or timeout, or elsewhere: another host has it
+	Ended   time.Time `json:"ended"` // of class elsewhere: when this host was told so
 	Seconds float64   `json:"seconds"`
 	Detail  string    `json:"detail,omitempty"`
+	Host    string    `json:"host,omitempty"` // of class elsewhere: the host that has it
 }
 
 // JobSkip is a fire that was not started, or the last of several.

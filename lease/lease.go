@@ -42,9 +42,10 @@ type Store interface {
 	// List returns every record whose time has not run out, except those of jobs.
 	List(ctx context.Context) ([]Record, error)
 
-	// Claim makes a record once: true for the caller that makes it, and for owner
-	// if it was owner who made it. It is forgotten after keep or somewhat later.
-	Claim(ctx context.Context, owner string, c Claim) (bool, error)
+	// Claim makes a record once, and returns the owner of the one that is there now:
+	// the caller's, if it was made by this call or by an earlier one of the same
+	// owner. It is forgotten after c.Keep or somewhat later.
+	Claim(ctx context.Context, owner string, c Claim) (by string, err error)
 
 	// Close may be called while another call runs, which it cuts short. It gives
 	// nothing back.

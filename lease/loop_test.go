@@ -38,13 +38,13 @@ func loop(t *testing.T, fake *leasetest.Fake, owner string, fault func() leasete
 func TestOneHostGetsAFire(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fake := leasetest.NewFake()
-		fire := lease.Fire{Job: "reindex", At: time.Unix(1_700_000_000, 0)}
+		fire := lease.Fire{Job: "reindex", At: time.Unix(1_700_000_000, 0), Keep: time.Hour}
 		mine := 0
 		for _, owner := range []string{"a/b/1", "b/b/2", "c/b/3"} {
 			l, end := loop(t, fake, owner, nil)
 			defer end()
 			for range 2 { // whose answer was lost asks again
-				ok, err := l.Claim(t.Context(), fire)
+				ok, _, err := l.Claim(t.Context(), fire)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -52,7 +52,7 @@ func TestOneHostGetsAFire(t *testing.T) {
 					mine++
 				}
 			}
-			if ok, err := l.Claim(t.Context(), lease.Fire{Job: "reindex." + owner, At: fire.At}); !ok || err != nil {
+			if ok, _, err := l.Claim(t.Context(), lease.Fire{Job: "reindex." + owner, At: fire.At, Keep: time.Hour}); !ok || err != nil {
 				t.Errorf("another job: %v, %v", ok, err)
 			}
 		}
@@ -66,7 +66,7 @@ func TestClaimDoesNotWaitForADeadServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, end := loop(t, leasetest.NewFake(), "a/b/1", func() leasetest.Fault { return leasetest.Fault{Lost: true} })
 		began := time.Now()
-		if _, err := l.Claim(t.Context(), lease.Fire{Job: "reindex", At: began}); err == nil {
+		if _, _, err := l.Claim(t.Context(), lease.Fire{Job: "reindex", At: began}); err == nil {
 			t.Error("claimed")
 		}
 		if took := time.Since(began); took > 10*time.Second {
@@ -76,7 +76,7 @@ func TestClaimDoesNotWaitForADeadServer(t *testing.T) {
 			t.Error("nobody is told that the store does not answer")
 		}
 		end()
-		if _, err := l.Claim(t.Context(), lease.Fire{Job: "reindex", At: began}); !errors.Is(err, lease.ErrEnded) {
+		if _, _, err := l.Claim(t.Context(), lease.Fire{Job: "reindex", At: began}); !errors.Is(err, lease.ErrEnded) {
 			t.Error(err)
 		}
 	})

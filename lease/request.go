@@ -125,13 +125,14 @@ func sameRecords(a, b []Record) bool {
 
 // call is a claim that somebody waits for.
 type call struct {
+	owner  string
 	claim  Claim
 	answer chan claimed // of one
 }
 
 type claimed struct {
-	mine bool
-	err  error
+	by  string
+	err error
 }
 
 // ErrEnded means that the loop has ended: nobody asks the store any more.
@@ -142,44 +143,48 @@ type Fire struct {
 	Job string
 	At  time.Time // the nominal instant, not when somebody came to it
 
-	// Keep is how long the claim is remembered at least; 0: 35 days. It must be
-	// longer than a host can come too late: a month is fine for a daily job; for
-	// one that fires each minute a day will do, and spares the store.
+	// Mark tells this claim from others that the same host makes for the same
+	// instant, for instance after its clock was set back. It is kept until there is
+	// an answer: who asks again with another mark is somebody else.
+	Mark string
+
+	// Keep is how long the claim is remembered at least. It must be longer than
+	// some host can come too late.
 	Keep time.Duration
 }
 
-// Claim says whether this host is the one to run a fire: exactly one host is told
-// true, for each pair of job and instant, however often and from wherever it is
-// asked. That host is told true again if it asks again, as one must that did not
-// get the answer; so a host claims a fire once, and runs it once.
+// Claim says whether this is the one to run a fire: for each pair of job and
+// instant one Mark of one host is told true, however often and from wherever it is
+// asked, and all others by: the owner id of the host that has it.
 //
-// An error means that nobody knows: the fire may be claimed by this host or by
-// another. Ask again until there is an answer, ctx ends, or the fire is too old;
-// what was never answered must not be run.
-func (l *Loop) Claim(ctx context.Context, f Fire) (mine bool, err error) {
-	keep := f.Keep
-	if keep <= 0 {
-		keep = 35 * 24 * time.Hour
-	}
+// An error means that nobody knows: the fire may be claimed by this call or by
+// another host. Ask again until there is an answer, ctx ends, or the fire is too
+// old; what was never answered must not be run.
+func (l *Loop) Claim(ctx context.Context, f Fire) (mine bool, by string, err error) {
 	key := JobPrefix + f.Job + "/" + strconv.FormatInt(f.At.Unix(), 10)
 	if n := f.At.Nanosecond(); n != 0 {
 		key += "." + strings.TrimRight(fmt.Sprintf("%09d", n), "0")
 	}
-	return l.claim(ctx, Claim{Key: key, Keep: keep})
+	owner := l.o.Owner + "/" + f.Mark
+	who, err := l.claim(ctx, owner, Claim{Key: key, Keep: f.Keep})
+	if err != nil {
+		return false, "", err
+	}
+	return who == owner, who[:max(0, strings.LastIndexByte(who, '/'))], nil
 }
 
 // Post makes a command to all hosts, which see it when they next look.
 func (l *Loop) Post(ctx context.Context, id string, value []byte, keep time.Duration) error {
-	_, err := l.claim(ctx, Claim{Key: OrderPrefix + id, Value: value, Keep: keep})
+	_, err := l.claim(ctx, l.o.Owner, Claim{Key: OrderPrefix + id, Value: value, Keep: keep})
 	return err
 }
 
-func (l *Loop) claim(ctx context.Context, c Claim) (bool, error) {
-	w := &call{claim: c, answer: make(chan claimed, 1)}
+func (l *Loop) claim(ctx context.Context, owner string, c Claim) (by string, err error) {
+	w := &call{owner: owner, claim: c, answer: make(chan claimed, 1)}
 	l.mu.Lock()
 	if l.ended {
 		l.mu.Unlock()
-		return false, fmt.Errorf("claim %s: %w", c.Key, ErrEnded)
+		return "", fmt.Errorf("claim %s: %w", c.Key, ErrEnded)
 	}
 	l.calls = append(l.calls, w)
 	l.stir()
@@ -187,11 +192,11 @@ func (l *Loop) claim(ctx context.Context, c Claim) (bool, error) {
 	select {
 	case a := <-w.answer:
 		if a.err != nil {
-			return false, fmt.Errorf("claim %s on %s: %w", c.Key, l.o.Name, a.err)
+			return "", a.err
 		}
-		return a.mine, nil
+		return a.by, nil
 	case <-ctx.Done():
-		return false, fmt.Errorf("claim %s on %s: %w", c.Key, l.o.Name, ctx.Err())
+		return "", fmt.Errorf("claim %s on %s: %w", c.Key, l.o.Name, ctx.Err())
 	}
 }
 
@@ -202,8 +207,8 @@ func (l *Loop) serve(ctx context.Context) {
 	w := l.calls[0]
 	l.calls = l.calls[1:]
 	l.mu.Unlock()
-	mine, err := l.o.Store.Claim(ctx, l.o.Owner, w.claim)
-	w.answer <- claimed{mine, err}
+	by, err := l.o.Store.Claim(ctx, w.owner, w.claim)
+	w.answer <- claimed{by, err}
 	if l.failed(err) {
 		l.refuse(err)
 	}
@@ -220,7 +225,7 @@ func (l *Loop) refuse(err error) {
 	l.calls = nil
 	l.mu.Unlock()
 	for _, w := range calls {
-		w.answer <- claimed{false, err}
+		w.answer <- claimed{"", err}
 	}
 }
 

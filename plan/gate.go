@@ -64,7 +64,7 @@ func Gates(p Program, o Observed, m Memory, now time.Time) []Gate {
 // JobGates are the gates that a job has.
 func JobGates(p Program, o Observed, now time.Time) []Gate {
 	var list []Gate
-	for _, look := range []func(Program, Observed, time.Time) Gate{stoppedGate, pausedGate, connectionGate, budgetGate} {
+	for _, look := range []func(Program, Observed, time.Time) Gate{stoppedGate, pausedGate, connectionGate, budgetGate, storeGate} {
 		v := look(p, o, now)
 		v.Evidence += age(v.Name, o, now)
 		list = append(list, v)

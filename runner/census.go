@@ -11,7 +11,6 @@ import (
 
 	"qsuper/lease"
 	"qsuper/plan"
-	"qsuper/proc"
 )
 
 // census is what the store held when it was last looked at.
@@ -80,7 +79,7 @@ func count(v *lease.View, before *census, changed bool) *census {
 // holder is the other host that has a slot, as far as is known; "" = nobody.
 func (f *lockStore) holder(key string) string {
 	h := f.census.Load().slots[key]
-	if h.owner == f.loop.Owner() || h.expires <= proc.Boottime() {
+	if h.owner == f.loop.Owner() || h.expires <= f.r.boot() {
 		return ""
 	}
 	return h.owner
@@ -88,7 +87,7 @@ func (f *lockStore) holder(key string) string {
 
 // observe sums up the other hosts for one consumer. Here is left to the caller.
 func (f *lockStore) observe(consumer string, now time.Time) *plan.Fleet {
-	v, c, boot := f.loop.View(), f.census.Load(), proc.Boottime()
+	v, c, boot := f.loop.View(), f.census.Load(), f.r.boot()
 	o := &plan.Fleet{Lock: f.name, Patience: f.conf.Timing.TTL, Hosts: 1, Least: 1 << 30}
 	o.Known = v.Known && (v.Err == nil || now.Sub(v.Since) < f.conf.Timing.Interval())
 	if v.Err != nil {

@@ -209,9 +209,8 @@ func (c *consumer) handle(m any, now time.Time) {
 		c.replan = true
 	case configured:
 		c.reconfigure(m.cfg, now)
-	case rescheduled:
-		c.job.take(m.job)
-		c.reconfigure(m.job.Consumer, now)
+	case rescheduled, claimed:
+		c.job.handle(m, now)
 	case intended:
 		m.edit(c, now)
 		c.replan = true

@@ -29,6 +29,7 @@ type crew struct {
 	wall   time.Time     // of this turn
 	boot   time.Duration // likewise
 	starts []start       // to be asked for once the ledger is written
+	bids   []bid         // for fires that hosts share, likewise
 	broken bool          // the ledger could not be written the last time
 }
 
@@ -177,6 +178,10 @@ func (w *crew) commit() {
 		s.c.send(err)
 	}
 	w.starts = w.starts[:0]
+	for _, b := range w.bids {
+		w.r.loops.Go(func() { b.ask(w.r.ctx) })
+	}
+	w.bids = w.bids[:0]
 }
 
 // trouble tells once that the ledger cannot be written, and that it can again.

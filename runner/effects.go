@@ -27,7 +27,7 @@ func (c *consumer) spawn(u *unit, now time.Time) {
 	}
 	u.usage, u.unacked = usage{}, 0
 	if c.job != nil {
-		c.job.spawn(u, *u.spec)
+		c.job.spawn(u)
 		return
 	}
 	spec, lease, err := c.underLease(u)

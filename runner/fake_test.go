@@ -304,16 +304,17 @@ func (k *fakeKeeper) count() (live, starts int) {
 
 // fleet is a runner in a bubble of fake time, with the keeper that outlives it.
 type fleet struct {
-	t      *testing.T
-	k      *fakeKeeper
-	dir    string
-	cfg    *config.Config
-	r      *Runner
-	clock  wallClock
-	once   bool
-	usage  func([]int) map[int]procUsage // nil: that of the host
-	cancel context.CancelFunc
-	done   chan struct{}
+	t        *testing.T
+	k        *fakeKeeper
+	dir      string
+	cfg      *config.Config
+	r        *Runner
+	clock    wallClock
+	boottime func() time.Duration // nil: that of the host
+	once     bool
+	usage    func([]int) map[int]procUsage // nil: that of the host
+	cancel   context.CancelFunc
+	done     chan struct{}
 }
 
 var keeperStart = time.Unix(1_000_000, 0)
@@ -335,7 +336,7 @@ func (f *fleet) config(consumers ...*config.Consumer) *config.Config {
 // boot starts an engine; crash ends it without a word.
 func (f *fleet) boot() {
 	f.t.Helper()
-	r, err := New(Options{Config: f.cfg, Keeper: f.k, Started: keeperStart, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), clock: f.clock, Once: f.once})
+	r, err := New(Options{Config: f.cfg, Keeper: f.k, Started: keeperStart, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), clock: f.clock, Once: f.once, boot: f.boottime})
 	if err != nil {
 		f.t.Fatal(err)
 	}

@@ -3,7 +3,6 @@ package runner
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -16,7 +15,6 @@ import (
 	"qsuper/config"
 	"qsuper/keeper"
 	"qsuper/lease"
-	"qsuper/proc"
 )
 
 // lockStore is one lock store: the leases of this host, and what the other hosts say.
@@ -86,10 +84,10 @@ func (b broken) Take(context.Context, string, time.Duration, []lease.Ask) ([]lea
 func (b broken) Renew(context.Context, string, time.Duration, []lease.Held) ([]bool, error) {
 	return nil, b.err
 }
-func (b broken) Release(context.Context, string, []lease.Held) error      { return b.err }
-func (b broken) List(context.Context) ([]lease.Record, error)             { return nil, b.err }
-func (b broken) Claim(context.Context, string, lease.Claim) (bool, error) { return false, b.err }
-func (b broken) Close() error                                             { return nil }
+func (b broken) Release(context.Context, string, []lease.Held) error        { return b.err }
+func (b broken) List(context.Context) ([]lease.Record, error)               { return nil, b.err }
+func (b broken) Claim(context.Context, string, lease.Claim) (string, error) { return "", b.err }
+func (b broken) Close() error                                               { return nil }
 
 // open makes the fleets that a configuration adds.
 func (s *lockStores) open(r *Runner, cfg *config.Config) {
@@ -117,7 +115,7 @@ func (s *lockStores) open(r *Runner, cfg *config.Config) {
 		f.census.Store(&census{})
 		kind, _ := lease.Lookup(conf.Type)
 		f.loop = lease.New(lease.Options{
-			Name: conf.Name, Store: store, Owner: owner, Timing: conf.Timing, Now: proc.Boottime, On: f,
+			Name: conf.Name, Store: store, Owner: owner, Timing: conf.Timing, Now: r.boot, On: f,
 			HoldOff: lease.HoldOff(kind, conf.Timing, conf.HoldOff),
 		})
 		f.say(false)
@@ -158,21 +156,6 @@ func (s *lockStores) all() []*lockStore {
 	return list
 }
 
-// ErrNoLock means that the configuration in force has no lock of a name.
-var ErrNoLock = errors.New("there is no such lock")
-
-// Claim says whether this host is the one to run a fire of a cron job that has the
-// lock; see lease.Loop.Claim.
-func (r *Runner) Claim(ctx context.Context, lock string, f lease.Fire) (mine bool, err error) {
-	r.fleets.mu.Lock()
-	fl := r.fleets.by[lock]
-	r.fleets.mu.Unlock()
-	if fl == nil {
-		return false, fmt.Errorf("claim a fire of %s on %s: %w", f.Job, lock, ErrNoLock)
-	}
-	return fl.loop.Claim(ctx, f)
-}
-
 // Changed implements lease.Listener.
 func (f *lockStore) Changed(keys []string) {
 	told := map[string]bool{}
@@ -211,6 +194,9 @@ func (f *lockStore) share(consumer string, p part) {
 	f.self.Consumers[consumer] = p
 	f.say(old.Able != p.Able)
 }
+
+// answers says whether the latest request was answered.
+func (f *lockStore) answers() bool { return f == nil || f.loop.View().Err == nil }
 
 // drop forgets a consumer that is no longer in the file.
 func (f *lockStore) drop(consumer string) {

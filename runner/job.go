@@ -56,6 +56,17 @@ func ownDelay(conf *config.Job) time.Duration {
 	return time.Duration(h.Sum64() % uint64(conf.Jitter)).Truncate(time.Millisecond)
 }
 
+// handle takes what only a job is told.
+func (j *job) handle(m any, now time.Time) {
+	switch m := m.(type) {
+	case rescheduled:
+		j.take(m.job)
+		j.c.reconfigure(m.job.Consumer, now)
+	case claimed:
+		j.claimed(m, now)
+	}
+}
+
 // attach finds what is remembered of the job. Numbers of runs go on from there,
 // whatever has become of the keeper that knew them.
 func (j *job) attach() {
@@ -108,14 +119,15 @@ func (j *job) base() {
 func (j *job) look(now time.Time) {
 	wall := j.w.wall
 	if !j.opened {
-		j.open(wall)
+		j.recover(wall)
 	}
 	if j.rec.Schedule != j.schedule() {
 		j.base()
 	}
 	j.reap(now)
+	j.settleClaims()
 	if !j.c.shutdown && !j.c.removed {
-		for _, f := range j.rule.Fires(j.rec.Upto, wall, len(j.rec.Open), j.shut()) {
+		for _, f := range j.rule.Fires(j.rec.Upto, wall, j.open(), j.shut()) {
 			j.fired(f)
 		}
 	}
@@ -128,6 +140,9 @@ func (j *job) look(now time.Time) {
 	for _, f := range j.rec.Open {
 		if f.unit == nil && f.Again.After(wall) {
 			j.due = plan.Sooner(j.due, f.Again)
+		}
+		if at := j.staleAt(f); j.c.fleet != nil && !j.rule.RunOnce && at.After(wall) {
+			j.due = plan.Sooner(j.due, at)
 		}
 	}
 }
@@ -145,6 +160,9 @@ func (j *job) shut() slot.Reason {
 
 func (j *job) fired(f plan.Fired) {
 	if !f.Start {
+		if o := j.rec.waits(); o != nil && f.Why.Code == slot.Overlap {
+			f.Why.Text = fireText(o.At.In(j.conf.Schedule.Zone())) + " still waits"
+		}
 		j.skip(skip{At: f.At, Count: f.Count, Code: f.Why.Code, Text: f.Why.Text})
 		return
 	}
@@ -153,6 +171,7 @@ func (j *job) fired(f plan.Fired) {
 
 // begin opens a fire. With overlap: replace those before it are to end.
 func (j *job) begin(f *fire) {
+	j.share(f)
 	j.w.ledger.note(entry{Op: "due", Job: j.c.name, Fire: f})
 	j.told = ""
 	j.c.replan = true
@@ -209,9 +228,11 @@ func (j *job) drop() {
 }
 
 func (j *job) free(f *fire) {
-	if f.unit != nil {
-		f.unit.fire, f.unit.leave, f.unit = nil, slot.Reason{}, nil
+	if u := f.unit; u != nil {
+		j.leaveSeat(f)
+		u.fire, u.leave, f.unit = nil, slot.Reason{}, nil
 		j.c.replan = true
+		j.c.leaveUnless(u, time.Now())
 	}
 }
 
@@ -222,7 +243,7 @@ func (j *job) assign(now, wall time.Time) {
 			continue
 		}
 		for _, u := range j.c.units {
-			if u.fire != nil || u.state.Phase.Alive() || u.n >= j.conf.Instances.Max {
+			if u.fire != nil || u.state.Phase.Alive() || u.n >= j.conf.Instances.Max || f.claim.held[u.n] != "" {
 				continue
 			}
 			f.unit, u.fire = u, f
@@ -274,9 +295,9 @@ func (j *job) lost(f *fire, why string) {
 	j.close(f, slot.ExitRecord{Run: f.Run, Code: -1, Class: slot.ClassUnknown, At: j.w.wall, Note: why})
 }
 
-// open settles what an earlier engine has left, after the keeper has told what
+// recover settles what an earlier engine has left, after the keeper has told what
 // runs: a fire whose run it does not know has never been started.
-func (j *job) open(wall time.Time) {
+func (j *job) recover(wall time.Time) {
 	j.opened = true
 	for _, f := range append([]*fire(nil), j.rec.Open...) {
 		switch {
@@ -333,6 +354,7 @@ func (j *job) decide(now time.Time) {
 			slots[i].Begun, slots[i].Text = f.Run != 0, fireText(f.At.In(j.conf.Schedule.Zone()))
 		}
 	}
+	j.publish()
 	c.result = plan.DecideJob(c.prog, c.observed, slots, j.idle(), now)
 	for i, u := range c.units {
 		d := c.result.Decisions[i]
@@ -354,10 +376,15 @@ func (j *job) idle() slot.Reason {
 }
 
 // spawn has the keeper asked for the process once the ledger knows of it.
-func (j *job) spawn(u *unit, spec keeper.Spec) {
+func (j *job) spawn(u *unit) {
 	f := u.fire
 	if f == nil { // nobody wants it any more
 		j.c.step(u, time.Now(), slot.SpawnFailed{Run: u.state.Run, Kind: slot.FailHost})
+		return
+	}
+	spec, _, err := j.c.underLease(u) // a job is never exclusive
+	if err != nil {
+		j.c.step(u, time.Now(), slot.SpawnFailed{Run: u.state.Run, Kind: slot.FailLocked, Reason: err.Error()})
 		return
 	}
 	spec.Own = append(append([]string(nil), spec.Own...),

@@ -123,7 +123,7 @@ func (j *job) snapshot(t target, d Detail) JobSnapshot {
 			s.State, s.Reason = JobRetrying, u.state.Reason
 		case u.fire != nil && p == slot.Waiting:
 			s.Reason = u.state.Reason
-			s.Healthy = s.Healthy && !keepsJob[u.state.Reason.Code]
+			s.Healthy = s.Healthy && !keepsJob[u.state.Reason.Code] && (u.state.Reason.Code != slot.LockStore || c.fleet.answers())
 		}
 		if u.state.Phase.Alive() {
 			alive++
@@ -186,7 +186,10 @@ func (r *Runner) RunJob(ctx context.Context, name, by string, wait bool) (JobRep
 		return reply, nil
 	}
 	at := reply.Fire.At
-	c.box.put(watcher{func(c *consumer) bool { return !c.job.isOpen(at) || !wait }, done})
+	c.box.put(watcher{func(c *consumer) bool {
+		f := c.job.find(at)
+		return f == nil || !wait && c.job.decided(f)
+	}, done})
 	select {
 	case <-done:
 	case <-c.done:
@@ -200,19 +203,25 @@ func (j *job) byHand(by string) JobReply {
 	if shut := j.shut(); shut.Code != "" {
 		return JobReply{Skipped: "it is " + shut.Text}
 	}
-	f := j.rule.Manual(j.w.wall, len(j.rec.Open))
+	f := j.rule.Manual(j.w.wall, j.open())
 	if !f.Start {
 		return JobReply{Skipped: f.Why.Text}
 	}
-	for j.isOpen(f.At) {
+	for j.find(f.At) != nil {
 		f.At = f.At.Add(1) // a moment names one fire only
 	}
 	j.begin(&fire{At: f.At, Manual: true, Note: "by " + by, Try: 1})
 	return JobReply{Fire: fire{At: f.At, Manual: true}}
 }
 
-func (j *job) isOpen(at time.Time) bool {
-	return slices.ContainsFunc(j.rec.Open, func(f *fire) bool { return f.At.Equal(at) })
+// find is the open fire of a moment; nil: there is none.
+func (j *job) find(at time.Time) *fire {
+	for _, f := range j.rec.Open {
+		if f.At.Equal(at) {
+			return f
+		}
+	}
+	return nil
 }
 
 // report fills in what has become of a fire.
@@ -234,7 +243,7 @@ func (j *job) report(reply *JobReply, at time.Time) {
 			reply.End = &o
 		}
 	}
-	if s := j.rec.Skip; reply.End == nil && s.At.Equal(at) && !j.isOpen(at) {
+	if s := j.rec.Skip; reply.End == nil && s.At.Equal(at) && j.find(at) == nil {
 		reply.Skipped = slot.Reason{Code: s.Code, Text: s.Text}.String()
 	}
 }

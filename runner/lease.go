@@ -10,7 +10,6 @@ import (
 	"qsuper/keeper"
 	"qsuper/lease"
 	"qsuper/plan"
-	"qsuper/proc"
 	"qsuper/slot"
 )
 
@@ -95,10 +94,13 @@ func (c *consumer) admit(u *unit, now time.Time) (why slot.Reason, again time.Ti
 	if c.fleet == nil {
 		return why, again, true
 	}
+	if c.job != nil {
+		return c.job.admit(u, now)
+	}
 	f := c.fleet
 	u.lease.fleet = f
 	f.loop.Want(leaseKey(u), c.cfg.Exclusive)
-	s, boot := f.loop.Get(leaseKey(u)), proc.Boottime()
+	s, boot := f.loop.Get(leaseKey(u)), c.r.boot()
 	switch {
 	case !s.Held && s.By != "":
 		return slot.Reason{Code: slot.Elsewhere, Text: lease.Host(s.By) + " has it"}, now.Add(time.Minute), false
@@ -159,6 +161,7 @@ func (c *consumer) leases(now time.Time) {
 			u.lease.token = s.Token
 		case u.lease.token == 0 && (s.By == "" || c.cfg.Exclusive):
 		case s.Held && s.Token == u.lease.token:
+		case c.job != nil: // a fire that has begun is done to its end
 		case c.cfg.Exclusive: // somebody else may run already
 			c.step(u, now, slot.KillNow{Reason: slot.Reason{Code: slot.LeaseLost, Text: f.name + " says that the slot is no longer this host's"}})
 		default:
@@ -174,7 +177,7 @@ const retryKept = 2 * time.Second
 // leaveUnless gives a slot back in which nothing runs, unless something is about to.
 func (c *consumer) leaveUnless(u *unit, now time.Time) {
 	s := &u.state
-	if u.lease.fleet == nil || s.Phase.Alive() {
+	if u.lease.fleet == nil || s.Phase.Alive() || u.fire != nil && !c.shutdown {
 		return
 	}
 	switch {

@@ -26,8 +26,12 @@ type fire struct {
 	Run    uint64    `json:"run,omitempty"`  // that has been started for this try; 0: none
 	Boot   string    `json:"boot,omitempty"` // in which that was
 
-	unit *unit // that it has; nil: none yet
-	pid  int   // in snapshots
+	Mark    string `json:"mark,omitempty"`    // of its claim, if hosts share the job
+	Claimed string `json:"claimed,omitempty"` // the lock under which this host has it; "" = not yet
+
+	unit  *unit // that it has; nil: none yet
+	pid   int   // in snapshots
+	claim claim
 }
 
 // Outcome of a fire.
@@ -42,6 +46,7 @@ type outcome struct {
 	Ended   time.Time  `json:"ended"`
 	Seconds float64    `json:"seconds"`
 	Detail  string     `json:"detail"`
+	Host    string     `json:"host,omitempty"` // the other host that has it, of slot.ClassElsewhere
 }
 
 // record is what is remembered of one job.
@@ -178,6 +183,19 @@ func (r *record) put(f *fire) {
 	} else {
 		r.Open[i] = f
 	}
+}
+
+// waits is a fire that could not start yet; nil: one runs, or there is none.
+func (r *record) waits() *fire {
+	for _, f := range r.Open {
+		if f.Run != 0 {
+			return nil
+		}
+	}
+	if len(r.Open) > 0 {
+		return r.Open[0]
+	}
+	return nil
 }
 
 func (r *record) decided(at time.Time) {

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"qsuper/lease"
-	"qsuper/proc"
 )
 
 // LockState is what is known of one lock store.
@@ -78,7 +77,7 @@ func (r *Runner) Locks() []LockState {
 }
 
 func (f *lockStore) state(now time.Time) LockState {
-	v, c, boot, me := f.loop.View(), f.census.Load(), proc.Boottime(), f.loop.Owner()
+	v, c, boot, me := f.loop.View(), f.census.Load(), f.r.boot(), f.loop.Owner()
 	s := LockState{Name: f.name, Type: f.conf.Type, Known: v.Known, Err: v.Err, Host: lease.Host(me), TTL: f.conf.Timing.TTL}
 	wall := func(t time.Duration) time.Time { return now.Add(t - boot) }
 	for _, key := range slices.Sorted(maps.Keys(c.slots)) {

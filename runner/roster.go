@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"qsuper/lease"
-	"qsuper/proc"
 )
 
 // absent is a host that was there and is not any more.
@@ -112,7 +111,7 @@ func leftAs(said host, before, after *census, owner, me string, ttl time.Duratio
 // miss brings the roster up to date with a look; before is nil at the first.
 func (f *lockStore) miss(before, after *census) {
 	f.mu.Lock()
-	next := f.roster.notice(before, after, f.loop.Owner(), f.conf.Timing.TTL, time.Now(), proc.Boottime())
+	next := f.roster.notice(before, after, f.loop.Owner(), f.conf.Timing.TTL, time.Now(), f.r.boot())
 	if next != nil {
 		f.roster = *next
 	}

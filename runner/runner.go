@@ -49,7 +49,8 @@ type Options struct {
 	Release  string // of this binary, for other hosts to see
 	Once     bool   // one pass of the gates; see Finished
 
-	clock wallClock // nil: the host's
+	clock wallClock            // nil: the host's
+	boot  func() time.Duration // nil: CLOCK_BOOTTIME
 }
 
 // Runner is the engine's heart. New starts nothing; Run does.
@@ -80,6 +81,7 @@ type Runner struct {
 	orders  chan Termination
 	crew    *crew // of jobs; nil: there have been none
 	clock   wallClock
+	boot    func() time.Duration // CLOCK_BOOTTIME
 
 	mu        sync.Mutex
 	config    *config.Config
@@ -102,7 +104,10 @@ func New(o Options) (*Runner, error) {
 	r := &Runner{
 		keeper: o.Keeper, log: o.Log, release: o.Release, intents: known, journal: journal{engine: strconv.FormatInt(time.Now().UnixNano(), 36)}, onReload: o.OnReload, pass: o.Once, finished: make(chan struct{}),
 		listed: make(chan struct{}), running: make(chan struct{}), ended: make(chan struct{}), orders: make(chan Termination, 4),
-		config: o.Config, loadedAt: time.Now(), consumers: map[string]*consumer{}, usage: proc.UsageOf, clock: o.clock,
+		config: o.Config, loadedAt: time.Now(), consumers: map[string]*consumer{}, usage: proc.UsageOf, clock: o.clock, boot: o.boot,
+	}
+	if r.boot == nil {
+		r.boot = proc.Boottime
 	}
 	r.settings(o.Config)
 	r.fleets.open(r, o.Config)

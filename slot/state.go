@@ -90,6 +90,7 @@ const (
 	ClassPermanent     Class = "permanent"
 	ClassUnknown       Class = "unknown"
 	ClassFenced        Class = "fenced"
+	ClassElsewhere     Class = "elsewhere" // of a fire that another host has
 )
 
 // Failed says whether a class counts as a failure.

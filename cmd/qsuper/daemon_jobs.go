@@ -33,9 +33,15 @@ func jobStatus(s runner.JobSnapshot, all bool) control.JobStatus {
 		starts := s.Next.At.Add(s.Delay)
 		j.Next, j.Starts = &s.Next.At, &starts
 	}
-	if n := len(s.History); n > 0 {
-		last := jobEnd(s.History[n-1])
-		j.Last = &last
+	for _, o := range s.History {
+		if end := jobEnd(o); o.Class == slot.ClassElsewhere {
+			j.Elsewhere = &end
+		} else {
+			j.Last = &end
+		}
+	}
+	if s.Config.Shared() {
+		j.Lock = s.Config.Lock
 	}
 	if s.Skip.Count > 0 {
 		j.Skip = &control.JobSkip{At: s.Skip.At, Count: s.Skip.Count, Code: string(s.Skip.Code), Reason: slot.Reason{Code: s.Skip.Code, Text: s.Skip.Text}.String()}
@@ -59,6 +65,7 @@ func jobEnd(o runner.Ended) control.JobEnd {
 	return control.JobEnd{
 		At: o.At, Manual: o.Manual, Note: o.Note, Tries: o.Try, Code: o.Code, Signal: slot.SignalName(o.Signal),
 		Class: string(o.Class), Ended: o.Ended, Seconds: o.Seconds, Detail: o.Detail,
+		Host: o.Host,
 	}
 }
 
@@ -105,10 +112,18 @@ func (d *daemon) explainJob(s runner.JobSnapshot) control.Explain {
 	for _, o := range slices.Backward(s.History) {
 		x.Exits = append(x.Exits, control.SlotExit{ExitStatus: control.ExitStatus{
 			Code: o.Code, Signal: slot.SignalName(o.Signal), Class: string(o.Class), At: o.Ended, Seconds: o.Seconds,
-			Detail: "fire of " + clock(o.At),
+			Detail: fireDetail(o),
 		}})
 	}
 	return x
+}
+
+func fireDetail(o runner.Ended) string {
+	text := "fire of " + clock(o.At)
+	if o.Host != "" {
+		text += ", " + o.Detail
+	}
+	return text
 }
 
 func due(s runner.JobSnapshot) string {

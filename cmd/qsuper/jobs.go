@@ -62,7 +62,11 @@ func (v statusView) jobs(all []control.JobStatus) {
 		if j.Starts != nil {
 			r.cells[3].text = "in " + humane(j.Starts.Sub(v.now).Truncate(time.Second))
 		}
-		if l := j.Last; l != nil {
+		switch l, e := j.Last, j.Elsewhere; {
+		case e != nil && (l == nil || l.At.Before(e.At)):
+			r.cells[4].text = ago(v.now, e.At) + " ago"
+			r.cells[5] = cell{"on " + oneLine(e.Host), dim}
+		case l != nil:
 			r.cells[4].text = ago(v.now, l.At) + " ago"
 			r.cells[5] = cell{endOf(*l), classStyle(l.Class)}
 			r.cells[6].text = fmt.Sprintf("%.1f", l.Seconds)
@@ -194,6 +198,7 @@ type explainedJob struct {
 	Schedule string          `json:"schedule"`
 	Timezone string          `json:"timezone"`
 	Jitter   float64         `json:"jitter_seconds"`
+	Lock     string          `json:"lock,omitempty"` // hosts share it: each fire runs on one of them
 	From     time.Time       `json:"from"`
 	Until    time.Time       `json:"until"`
 	Fires    []explainedFire `json:"fires"`
@@ -217,6 +222,9 @@ func runJobsExplain(o jobExplainOptions, out *screen, now clockFunc) error {
 		Job: job.Name, Schedule: job.Schedule.String(), Timezone: zone.String(), Jitter: job.Jitter.Seconds(),
 		From: from, Until: from.Add(o.span), Fires: []explainedFire{},
 	}
+	if job.Shared() {
+		x.Lock = job.Lock
+	}
 	for f := job.Schedule.Next(from.Add(-1)); !f.At.IsZero() && f.At.Before(x.Until); f = job.Schedule.Next(f.At) {
 		if x.More = len(x.Fires) == maxFires; x.More {
 			break
@@ -236,6 +244,9 @@ func (x explainedJob) print(out *screen) {
 	p.printf("%s: %s, time zone %s\n", oneLine(x.Job), oneLine(x.Schedule), oneLine(x.Timezone))
 	if x.Jitter > 0 {
 		p.printf("starts up to %s later, by its jitter\n", humaneSeconds(x.Jitter))
+	}
+	if x.Lock != "" {
+		p.printf("each runs on one of the hosts that share lock %s\n", oneLine(x.Lock))
 	}
 	t := table{columns: []column{{title: "FIRE"}, {title: "UTC"}, {title: "WHY", flex: true}}}
 	for _, f := range x.Fires {

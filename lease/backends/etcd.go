@@ -332,10 +332,10 @@ func (e *etcd) List(ctx context.Context) ([]lease.Record, error) {
 }
 
 // Claim implements lease.Store. Each has a lease of its own.
-func (e *etcd) Claim(ctx context.Context, owner string, c lease.Claim) (bool, error) {
+func (e *etcd) Claim(ctx context.Context, owner string, c lease.Claim) (string, error) {
 	g, err := e.call(ctx, "lease/grant", object{"TTL": seconds(c.Keep)})
 	if err != nil {
-		return false, fmt.Errorf("claim: %w", err)
+		return "", fmt.Errorf("claim: %w", err)
 	}
 	key := e.key(c.Key)
 	if strings.HasPrefix(c.Key, lease.JobPrefix) {
@@ -347,20 +347,20 @@ func (e *etcd) Claim(ctx context.Context, owner string, c lease.Claim) (bool, er
 		"failure": []object{get(key)},
 	})
 	if err != nil {
-		return false, fmt.Errorf("claim: %w", err)
+		return "", fmt.Errorf("claim: %w", err)
 	}
 	if r.Succeeded {
-		return true, nil
+		return owner, nil
 	}
 	_, _ = e.call(ctx, "lease/revoke", object{"ID": g.ID}) // else it ends by itself
 	if len(r.Responses) != 1 || r.Responses[0].Range == nil || len(r.Responses[0].Range.KVs) != 1 {
-		return false, fmt.Errorf("claim: %w", errEtcdAnswer)
+		return "", fmt.Errorf("claim: %w", errEtcdAnswer)
 	}
 	var v etcdValue
 	if err := json.Unmarshal(r.Responses[0].Range.KVs[0].Value, &v); err != nil {
-		return false, fmt.Errorf("claim: %w", errEtcdAnswer)
+		return "", fmt.Errorf("claim: %w", errEtcdAnswer)
 	}
-	return v.Owner == owner, nil
+	return v.Owner, nil
 }
 
 // Close implements lease.Store.

@@ -43,7 +43,7 @@ func (h *hidden) List(ctx context.Context) ([]lease.Record, error) {
 	return list, h.clean(err)
 }
 
-func (h *hidden) Claim(ctx context.Context, owner string, c lease.Claim) (bool, error) {
-	mine, err := h.Store.Claim(ctx, owner, c)
-	return mine, h.clean(err)
+func (h *hidden) Claim(ctx context.Context, owner string, c lease.Claim) (string, error) {
+	by, err := h.Store.Claim(ctx, owner, c)
+	return by, h.clean(err)
 }

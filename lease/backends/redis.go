@@ -119,9 +119,8 @@ end
 return out`)
 
 	redisClaim = redis.NewScript(`
-if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end
-if redis.call('GET', KEYS[1]) == ARGV[1] then return 1 end
-return 0`)
+if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return ARGV[1] end
+return redis.call('GET', KEYS[1])`)
 )
 
 // recheck is the time between two looks at how the server is set up.
@@ -263,22 +262,25 @@ func (r *redisStore) List(ctx context.Context) ([]lease.Record, error) {
 }
 
 // Claim implements lease.Store. Fires of jobs are keys of their own, which expire.
-func (r *redisStore) Claim(ctx context.Context, owner string, c lease.Claim) (bool, error) {
+func (r *redisStore) Claim(ctx context.Context, owner string, c lease.Claim) (string, error) {
 	if !strings.HasPrefix(c.Key, lease.JobPrefix) {
 		answers, err := r.Take(ctx, owner, c.Keep, []lease.Ask{{Key: c.Key, Value: c.Value}})
-		return err == nil && answers[0].Granted, err
+		if err != nil {
+			return "", err
+		}
+		return claimant(owner, answers[0]), nil
 	}
 	if err := ctx.Err(); err != nil {
-		return false, err
+		return "", err
 	}
 	if err := r.check(ctx); err != nil {
-		return false, err
+		return "", err
 	}
-	n, err := redisClaim.Run(ctx, r.client, []string{r.base + c.Key}, owner, max(c.Keep.Milliseconds(), 1)).Int()
+	by, err := redisClaim.Run(ctx, r.client, []string{r.base + c.Key}, owner, max(c.Keep.Milliseconds(), 1)).Text()
 	if err != nil {
-		return false, fmt.Errorf("claim: %w", err)
+		return "", fmt.Errorf("claim: %w", err)
 	}
-	return n == 1, nil
+	return by, nil
 }
 
 // Close implements lease.Store.

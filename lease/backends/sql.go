@@ -235,16 +235,24 @@ func (r *rows) List(ctx context.Context) ([]lease.Record, error) {
 }
 
 // Claim implements lease.Store: a lease that nobody renews.
-func (r *rows) Claim(ctx context.Context, owner string, c lease.Claim) (bool, error) {
+func (r *rows) Claim(ctx context.Context, owner string, c lease.Claim) (string, error) {
 	answers, err := r.Take(ctx, owner, c.Keep, []lease.Ask{{Key: c.Key, Value: c.Value}})
 	if err != nil {
-		return false, err
+		return "", err
 	}
 	if time.Since(r.swept) > sweepEvery {
 		r.swept = time.Now()
 		r.sweep(ctx)
 	}
-	return answers[0].Granted, nil
+	return claimant(owner, answers[0]), nil
+}
+
+// claimant is who has a claim that was made as a lease.
+func claimant(owner string, a lease.Answer) string {
+	if a.Granted {
+		return owner
+	}
+	return a.By
 }
 
 // sweep deletes what has run out, apart from slots, whose epochs must stay. What it

@@ -194,9 +194,15 @@ func (u *fakeUser) List(ctx context.Context) ([]lease.Record, error) {
 	return list, nil
 }
 
-func (u *fakeUser) Claim(ctx context.Context, owner string, c lease.Claim) (bool, error) {
+func (u *fakeUser) Claim(ctx context.Context, owner string, c lease.Claim) (string, error) {
 	answers, err := u.Take(ctx, owner, c.Keep, []lease.Ask{{Key: c.Key, Value: c.Value}})
-	return err == nil && answers[0].Granted, err
+	switch {
+	case err != nil:
+		return "", err
+	case answers[0].Granted:
+		return owner, nil
+	}
+	return answers[0].By, nil
 }
 
 func (u *fakeUser) Close() error {

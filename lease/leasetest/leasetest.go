@@ -276,8 +276,8 @@ func list(t *testing.T, a, b *user) {
 	}
 	h := a.gets("slot/orders/0")
 	b.gets("slot/orders/1")
-	if ok, err := b.store.Claim(b.ctx(), b.owner, lease.Claim{Key: "job/reindex/1700000000", Keep: time.Minute}); !ok || err != nil {
-		t.Fatal(ok, err)
+	if by, err := b.store.Claim(b.ctx(), b.owner, lease.Claim{Key: "job/reindex/1700000000", Keep: time.Minute}); by != b.owner || err != nil {
+		t.Fatal(by, err)
 	}
 	got := a.lists()
 	r := got["slot/orders/0"]
@@ -318,20 +318,20 @@ func values(t *testing.T, a, b *user) {
 
 func claims(t *testing.T, a, b *user) {
 	c := lease.Claim{Key: "job/reindex/1700000000", Keep: time.Hour}
-	try := func(u *user, c lease.Claim, want bool) {
+	try := func(u *user, c lease.Claim, want *user) {
 		t.Helper()
-		if mine, err := u.store.Claim(u.ctx(), u.owner, c); err != nil || mine != want {
-			t.Fatalf("%s claims %s: %v, %v", u.owner, c.Key, mine, err)
+		if by, err := u.store.Claim(u.ctx(), u.owner, c); err != nil || by != want.owner {
+			t.Fatalf("%s claims %s: %q has it, %v", u.owner, c.Key, by, err)
 		}
 	}
-	try(a, c, true)
-	try(b, c, false)
-	try(a, c, true) // its answer may have been lost
+	try(a, c, a)
+	try(b, c, a)
+	try(a, c, a) // its answer may have been lost
 	next := lease.Claim{Key: "job/reindex/1700000060", Keep: time.Hour}
-	try(b, next, true)
-	try(a, next, false)
+	try(b, next, b)
+	try(a, next, b)
 	short := lease.Claim{Key: "order/1", Value: []byte("pause"), Keep: a.ttl}
-	try(a, short, true)
+	try(a, short, a)
 	if r := b.lists()["order/1"]; string(r.Value) != "pause" || r.Owner != a.owner {
 		t.Errorf("%+v", r)
 	}
@@ -342,7 +342,30 @@ func claims(t *testing.T, a, b *user) {
 			t.Fatal("a claim is not forgotten")
 		}
 	}
-	try(b, c, false)
+	try(b, c, a)
+	forgotten(a, b)
+}
+
+// forgotten: a fire's claim does not stay for ever.
+func forgotten(a, b *user) {
+	c := lease.Claim{Key: "job/short/1700000000", Keep: a.ttl}
+	claim := func(u *user) string {
+		by, err := u.store.Claim(u.ctx(), u.owner, c)
+		if err != nil {
+			u.t.Fatal(err)
+		}
+		return by
+	}
+	if by := claim(a); by != a.owner {
+		a.t.Fatalf("%q has it", by)
+	}
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for began := time.Now(); claim(b) != b.owner; <-tick.C {
+		if time.Since(began) > 10*a.ttl+limit {
+			a.t.Fatal("a claim is not forgotten")
+		}
+	}
 }
 
 // late: what was sent long ago and comes now changes nothing.
