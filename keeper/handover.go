@@ -84,7 +84,8 @@ type heldRun struct {
 	Exit      *proc.Exit    `json:"exit,omitempty"` // the process has ended, and left others behind
 	ExitAt    time.Time     `json:"exit_at,omitzero"`
 	Ran       time.Duration `json:"ran,omitempty"`
-	Leftovers int           `json:"leftovers,omitempty"`
+	Leftovers int           `json:"leftovers,omitempty"` // without those in Left
+	Left      []int         `json:"left,omitempty"`      // who has been counted and was there
 	Serial    string        `json:"serial"`
 	UID       *int          `json:"uid,omitempty"` // nil: what the specification says
 	Told      []int         `json:"told,omitempty"`

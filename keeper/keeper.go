@@ -128,7 +128,10 @@ func Run(ctx context.Context, opt Options) (code int, err error) {
 	stopCtx := context.AfterFunc(ctx, func() { k.poll.post(func() { k.signal(syscall.SIGTERM) }) })
 	k.sigs.start(k)
 	k.listen()
-	if !k.strangers {
+	switch {
+	case opt.Heir != nil:
+		k.sweepLater(sweepTime) // nobody heard of those that died meanwhile
+	case !k.strangers:
 		k.sweepLater(strangerTime)
 	}
 

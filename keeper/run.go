@@ -66,6 +66,7 @@ type run struct {
 	told      []int           // besides the process itself, who had the signal for the whole tree
 	members   map[int]*member // left of the run after the process
 	leftovers int             // how many there have been
+	counted   []int           // of these, by the keeper before an upgrade; they may be gone
 	drainBy   time.Duration   // never: the run is not over
 	drain     atomic.Int32    // waiting, drained
 }
@@ -195,7 +196,9 @@ func (r *run) leave() {
 			k.log.Error("process not watched", "slot", r.slot.name, "pid", m.PID, "error", err)
 		}
 		r.members[m.PID] = m
-		r.leftovers++
+		if !slices.Contains(r.counted, m.PID) {
+			r.leftovers++
+		}
 		switch {
 		case r.step == StepKill:
 			m.kill()

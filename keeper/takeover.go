@@ -1,7 +1,9 @@
 package keeper
 
 import (
+	"maps"
 	"os"
+	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -55,8 +57,8 @@ func (r *run) describe(through bool) *heldRun {
 		Step: r.step, Stopping: r.stopping, Asked: r.asked, Signalled: r.signalled, Killed: r.killed,
 		Deadline: r.deadline, SignalAt: r.signalAt, WakeAt: r.wakeAt,
 		OOMs: r.ooms, OOM: r.oom, Exit: r.exit, ExitAt: r.exitAt, Ran: r.ran,
-		Leftovers: r.leftovers - len(r.members), // these are found, and counted, again
-		Serial:    r.serial, UID: &r.uid, Told: r.told, Missed: r.missed, Unsafe: r.unsafe, Idle: r.idle, Fenced: r.fenced, Frozen: r.frost.thawAt != never,
+		Leftovers: r.leftovers - len(r.members), Left: slices.Sorted(maps.Keys(r.members)),
+		Serial: r.serial, UID: &r.uid, Told: r.told, Missed: r.missed, Unsafe: r.unsafe, Idle: r.idle, Fenced: r.fenced, Frozen: r.frost.thawAt != never,
 	}
 	if r.spec != r.slot.spec {
 		h.Spec = r.spec
@@ -166,7 +168,7 @@ func (s *slot) retake(h *heldRun) error {
 	if h.UID != nil {
 		r.uid = *h.UID
 	}
-	r.ooms, r.oom, r.leftovers = h.OOMs, h.OOM, max(h.Leftovers, 0)
+	r.ooms, r.oom, r.leftovers, r.counted = h.OOMs, h.OOM, max(h.Leftovers, 0)+len(h.Left), h.Left
 	var err error
 	switch {
 	case h.Exit != nil:

@@ -245,9 +245,48 @@ func TestExitsOverAnUpgrade(t *testing.T) {
 	if e := exits["left/0"]; e.Code != 6 || e.Leftovers != 1 || e.Step != StepNone {
 		t.Errorf("%+v", e)
 	}
-	if n := childrenOf(t, r.cmd.Process.Pid); n != 1 {
-		t.Errorf("%d children, not only the engine", n)
+	eventually(t, "only the engine is left", func() bool { return childrenOf(t, r.cmd.Process.Pid) == 1 }) // the escort leaves a moment later
+}
+
+// What was left behind, and has been counted, dies while there is no keeper to see
+// it: it has been there all the same, and is reaped.
+func TestLeftoverThatDiesDuringAnUpgrade(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	l, _ := r.connect()
+	goFile := filepath.Join(r.dir, "go")
+	left := r.consumer(slot0, "leave", "ignore-term", "end", "wait-for", goFile, "exit", "6")
+	left.Stop.Grace = time.Hour
+	l.start(slot0, 1, left)
+	var pid int
+	eventually(t, "it has left somebody", func() bool {
+		b, _ := os.ReadFile(r.logPath(slot0))
+		n, _ := fmt.Sscanf(string(b), "left %d", &pid)
+		return n == 1 && strings.Contains(string(b), "ready") // and that one ignores TERM
+	})
+	touch(t, goFile)
+	eventually(t, "it is counted", func() bool { return l.list()[slot0].Leftovers == 1 })
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
 	}
+	path := filepath.Join(r.dir, "slow")
+	const script = "#!/bin/sh\nif [ \"$1\" != trial ]; then kill -9 %d; while grep -q ') [RSDT] ' /proc/%d/stat; do :; done; fi\nexec %s \"$@\"\n"
+	if err := os.WriteFile(path, fmt.Appendf(nil, script, pid, pid, exe), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if u := l.upgradeTo(path); u.Err != "" {
+		t.Fatal(u.Err)
+	}
+	l, slots := r.leave(l)
+	e := slots[slot0].Exit
+	if e == nil {
+		e = new(get[Exited](l))
+	}
+	if e.Code != 6 || e.Leftovers != 1 {
+		t.Errorf("%+v", e)
+	}
+	eventually(t, "only the engine is left", func() bool { return childrenOf(t, r.cmd.Process.Pid) == 1 })
 }
 
 // Whatever is wrong with a program, the old one stays in charge and says why.
