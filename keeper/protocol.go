@@ -82,6 +82,10 @@ type Stop struct {
 	// Hold leaves the signal out: the grace runs, and the engine looks for a moment
 	// at which the process holds no message (StopRequest.Idle).
 	Hold bool `json:"hold,omitempty"`
+
+	// Why is the engine's own: it is told back with the slot and with the exit, to an
+	// engine that was not there to ask. "" leaves what was said before.
+	Why string `json:"why,omitempty"`
 }
 
 // Again is a standing order: when the run ends by itself with one of Codes after
@@ -230,6 +234,7 @@ type (
 		StartedAt time.Time     `json:"started_at"`
 		Stopping  string        `json:"stopping"`       // step of the ladder under way
 		Remaining time.Duration `json:"remaining"`      // of the grace
+		Why       string        `json:"why,omitempty"`  // Stop.Why
 		Adopted   bool          `json:"adopted"`        // an earlier keeper has started it, or its output waits: AdoptRequest is to follow
 		Tag       string        `json:"tag,omitempty"`  // Spec.Tag of what runs
 		Leftovers int           `json:"leftovers"`      // the process is gone, and so many of its group still hold the slot
@@ -304,6 +309,7 @@ type (
 		Held      bool          `json:"held,omitempty"`       // killed because no safe point came within the grace (Stop.Hold)
 		OOM       bool          `json:"oom,omitempty"`        // the kernel killed it, or one of its own, for want of memory
 		Fenced    bool          `json:"fenced,omitempty"`     // it was ended because the lease ran out
+		Why       string        `json:"why,omitempty"`        // Stop.Why
 		Next      uint64        `json:"next,omitempty"`       // run that is being started in its place by a standing order; Started or StartFailed follows
 	}
 

@@ -146,6 +146,9 @@ func (k *keeper) stop(r stops) error {
 		default:
 			run.begin(r.Stop)
 		}
+		if r.Stop.Why != "" {
+			run.stopping.Why = r.Stop.Why
+		}
 	})
 }
 

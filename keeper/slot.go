@@ -65,7 +65,7 @@ func (s *slot) info(now time.Duration) SlotInfo {
 	if r := s.run; r != nil {
 		i.Lease = s.lease
 		i.Run, i.PID, i.StartedAt = r.id, r.p.PID, r.at // r.p is set: list waits for it
-		i.Stopping, i.Remaining, i.Leftovers = r.step, r.remaining(now), len(r.members)
+		i.Stopping, i.Remaining, i.Why, i.Leftovers = r.step, r.remaining(now), r.stopping.Why, len(r.members)
 		i.Adopted, i.Tag, i.Missed = i.Adopted || r.adopted, r.spec.Tag, r.missed
 	} else if s.exit != nil {
 		i.Run = s.exit.Run

@@ -16,7 +16,7 @@ func (s *Spec) Equal(o *Spec) bool {
 }
 
 func (s *Stop) equal(o *Stop) bool {
-	return s.Signal == o.Signal && s.Scope == o.Scope && s.Grace == o.Grace && s.Hold == o.Hold && slices.Equal(s.Command, o.Command)
+	return s.Signal == o.Signal && s.Scope == o.Scope && s.Grace == o.Grace && s.Hold == o.Hold && s.Why == o.Why && slices.Equal(s.Command, o.Command)
 }
 
 func (c *Cred) equal(o *Cred) bool {

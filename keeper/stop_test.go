@@ -96,6 +96,30 @@ func TestSecondStopMayOnlyShorten(t *testing.T) {
 	}
 }
 
+// Why something is to end is known to the next engine and after an upgrade, for what
+// still runs and for what has ended; who says nothing leaves it as it was.
+func TestWhyIsToldBack(t *testing.T) {
+	r, l, _ := running(t, "ignore-term")
+	asked := stop(time.Hour)
+	asked.Stop.Why = "recycle restart by ann"
+	l.ask(l.Stop(asked))
+	l.kill()
+	l, slots := r.connect()
+	if s := slots[slot0]; s.Why != asked.Stop.Why {
+		t.Errorf("%+v", s)
+	}
+	l, slots = r.upgrade(l)
+	if s := slots[slot0]; s.Why != asked.Stop.Why {
+		t.Errorf("%+v", s)
+	}
+	now := stop(0)
+	now.Now = true
+	l.ask(l.Stop(now))
+	if e := get[Exited](l); e.Why != asked.Stop.Why || e.Step != StepKill {
+		t.Errorf("%+v", e)
+	}
+}
+
 func TestStopNow(t *testing.T) {
 	_, l, _ := running(t, "ignore-term")
 	l.ask(l.Stop(stop(time.Hour)))

@@ -1,9 +1,12 @@
 package runner
 
 import (
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"qsuper/slot"
 )
 
 // TestKeeperDies: the engine of the next keeper goes on with what runs, replaces
@@ -50,4 +53,53 @@ func TestKeeperDies(t *testing.T) {
 			t.Error("time_limit does not end an adopted process")
 		}
 	})
+}
+
+// TestStopOverEngines: an engine that was not there when a process was asked to end knows why it
+// was, whether it has ended meanwhile or not, and in which way.
+func TestStopOverEngines(t *testing.T) {
+	for _, late := range []bool{false, true} { // the exit comes while no engine is there, or to the next one
+		for _, w := range []struct {
+			name, step string
+			ask        func(f *fleet)
+			class      slot.Class
+		}{
+			{"recycle", "signal", func(f *fleet) { f.command(Command{Verb: "stop-workers", Names: []string{"a"}, By: "ann"}) }, slot.ClassRecycled},
+			{"stop", "signal", func(f *fleet) { f.command(Command{Verb: "stop", Names: []string{"a"}, By: "ann"}) }, slot.ClassStopped},
+			{"idle", "idle", func(f *fleet) { f.command(Command{Verb: "stop-workers", Names: []string{"a"}, By: "ann"}) }, slot.ClassRecycled},
+			{"limit", "signal", func(*fleet) { time.Sleep(time.Hour) }, slot.ClassRecycled},
+		} {
+			t.Run(fmt.Sprint(w.name, late), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					c := conf("a", 1)
+					c.TimeLimit = 30 * time.Minute
+					f := newFleet(t, c)
+					defer f.end()
+					time.Sleep(time.Minute)
+					f.k.set(func() { f.k.stopsIn = 2 * time.Hour })
+					w.ask(f)
+					time.Sleep(time.Second)
+					f.crash()
+					end := func() {
+						var child *fakeChild
+						f.k.set(func() { child = f.k.live["a/0"] })
+						f.k.exit("a/0", child, 0, w.step)
+					}
+					if !late {
+						end()
+					}
+					f.boot()
+					time.Sleep(time.Second)
+					if late {
+						end()
+						time.Sleep(time.Second)
+					}
+					s := f.snapshot("a").Slots[0]
+					if last := s.Exits[len(s.Exits)-1]; last.Class != w.class || last.Step != w.step {
+						t.Errorf("%+v", last)
+					}
+				})
+			})
+		}
+	}
 }

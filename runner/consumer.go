@@ -368,7 +368,7 @@ func (c *consumer) step(u *unit, now time.Time, ev slot.Event) {
 	case slot.Stop:
 		c.stop(u, now)
 	case slot.Kill:
-		c.send(c.r.keeper.Stop(keeper.StopRequest{Slot: u.key, Run: state.Run, Stop: c.r.launcher().ladder(c.cfg, u.n), Now: true}))
+		c.send(c.r.keeper.Stop(keeper.StopRequest{Slot: u.key, Run: state.Run, Stop: c.ladder(u), Now: true}))
 	case slot.Release:
 		c.r.permits.give(&u.ticket)
 	}

@@ -3,6 +3,7 @@ package runner
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"qsuper/keeper"
@@ -43,6 +44,20 @@ func (c *consumer) spawn(u *unit, now time.Time) {
 		return
 	}
 	c.send(err)
+}
+
+// ladder is the stop of a slot, with the reason for the next engine should this one
+// not be there when it has ended.
+func (c *consumer) ladder(u *unit) keeper.Stop {
+	s := c.r.launcher().ladder(c.cfg, u.n)
+	s.Why = string(u.state.Reason.Code) + " " + clip(u.state.Reason.Text)
+	return s
+}
+
+// reasonOf reads Stop.Why.
+func reasonOf(why string) slot.Reason {
+	code, text, _ := strings.Cut(why, " ")
+	return slot.Reason{Code: slot.Code(code), Text: text}
 }
 
 // send notes that the keeper cannot be reached. Nothing else is to be done:

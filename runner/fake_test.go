@@ -68,6 +68,7 @@ type fakeChild struct {
 	pid      int
 	started  time.Time
 	stopping string
+	why      string // as the engine said
 	end      *alarm
 }
 
@@ -154,7 +155,7 @@ func (k *fakeKeeper) exit(slot string, c *fakeChild, code int, step string) {
 	}
 	delete(k.live, slot)
 	c.end.Stop()
-	e := keeper.Exited{Slot: slot, Run: c.run, PID: c.pid, Code: code, Step: step, At: time.Now(), Ran: time.Since(c.started)}
+	e := keeper.Exited{Slot: slot, Run: c.run, PID: c.pid, Code: code, Step: step, At: time.Now(), Ran: time.Since(c.started), Why: c.why}
 	follows := c.again != nil && step == "" && slices.Contains(c.again.Codes, code) && e.Ran >= c.again.MinRan && k.hand != nil
 	if follows {
 		e.Next = c.run + 1
@@ -178,6 +179,9 @@ func (k *fakeKeeper) Stop(r keeper.StopRequest) error {
 		return nil
 	}
 	c.again = nil
+	if r.Stop.Why != "" {
+		c.why = r.Stop.Why
+	}
 	if r.Idle {
 		if k.onIdle != nil {
 			k.onIdle()
@@ -263,7 +267,7 @@ func (k *fakeKeeper) perish() {
 		}
 	}
 	for slot, c := range k.live {
-		c.adopted, c.again = true, nil
+		c.adopted, c.again, c.why = true, nil, ""
 		k.memo[slot] = nil
 	}
 }
@@ -279,7 +283,7 @@ func (k *fakeKeeper) List() error {
 		info := keeper.SlotInfo{Slot: slot, Memo: memo}
 		if c := k.live[slot]; c != nil {
 			info.Run, info.PID, info.StartedAt, info.Stopping = c.run, c.pid, c.started, c.stopping
-			info.Adopted, info.Tag = c.adopted, c.tag
+			info.Adopted, info.Tag, info.Why = c.adopted, c.tag, c.why
 		}
 		if e, ok := k.held[slot]; ok {
 			info.Exit = &e

@@ -80,7 +80,7 @@ func TestOnePassStartsOnce(t *testing.T) {
 	})
 }
 
-// TestStopThatEndedUnseen: what a stop ended while no engine was there has not crashed.
+// TestStopThatEndedUnseen: what was recycled while no engine was there has not crashed.
 func TestStopThatEndedUnseen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFleet(t, conf("a", 1))
@@ -93,7 +93,7 @@ func TestStopThatEndedUnseen(t *testing.T) {
 		f.k.set(func() { e := f.k.held["a/0"]; t.Logf("%+v", e); e.Code, e.Signal = -1, 15; f.k.held["a/0"] = e })
 		f.boot()
 		s := f.snapshot("a").Slots[0].State
-		if s.Last.Class != "stopped" {
+		if s.Last.Class != "recycled" {
 			t.Errorf("class %s step %s failures %d reason %v", s.Last.Class, s.Last.Step, s.Failures, s.Reason)
 		}
 	})

@@ -39,7 +39,7 @@ func (c *consumer) adopt(m keeper.SlotInfo, now time.Time) {
 	c.replan = true
 	if e := m.Exit; e != nil { // it ended while no engine was there to see it
 		c.r.permits.adopt(&u.ticket)
-		c.step(u, now, slot.Adopt{Run: e.Run, Step: e.Step})
+		c.step(u, now, slot.Adopt{Run: e.Run, Step: e.Step, Why: reasonOf(e.Why)})
 		seen := *e
 		seen.Next = 0 // what became of that is in m
 		c.exited(u, seen, now)
@@ -51,7 +51,7 @@ func (c *consumer) adopt(m keeper.SlotInfo, now time.Time) {
 	c.resume(u, m)
 	c.drift = c.drift || c.job == nil && u.finger != c.finger()
 	// The keeper's moments are of the wall clock; deadlines count on the other.
-	c.step(u, now, slot.Adopt{Run: m.Run, PID: m.PID, Started: now.Add(m.StartedAt.Sub(now)), Step: m.Stopping})
+	c.step(u, now, slot.Adopt{Run: m.Run, PID: m.PID, Started: now.Add(m.StartedAt.Sub(now)), Step: m.Stopping, Why: reasonOf(m.Why)})
 	if u.state.Phase == slot.Draining {
 		if c.searches() {
 			c.safe.next, c.safe.pause = now, firstPause // whether it was held or not

@@ -52,7 +52,7 @@ type glance struct {
 // stop begins the stop of a slot's process: by its signal, or by waiting for a
 // moment at which it holds no message.
 func (c *consumer) stop(u *unit, now time.Time) {
-	ladder := c.r.launcher().ladder(c.cfg, u.n)
+	ladder := c.ladder(u)
 	if c.searches() && (c.tells() || c.sees()) {
 		ladder.Hold = true
 		if c.safe.began.IsZero() {
@@ -121,7 +121,7 @@ func (c *consumer) giveUp(now time.Time) {
 	s.next = time.Time{}
 	for _, u := range c.units {
 		if u.state.Phase == slot.Draining {
-			c.send(c.r.keeper.Stop(keeper.StopRequest{Slot: u.key, Run: u.state.Run, Stop: c.r.launcher().ladder(c.cfg, u.n)}))
+			c.send(c.r.keeper.Stop(keeper.StopRequest{Slot: u.key, Run: u.state.Run, Stop: c.ladder(u)}))
 		}
 	}
 }

@@ -73,7 +73,8 @@ type (
 		Run     uint64
 		PID     int
 		Started time.Time
-		Step    string // step of a stop under way: "", "signal", "kill"
+		Step    string // step of a stop under way, or that ended it: "", "signal", "kill", "idle"
+		Why     Reason // of that stop; no code: not known
 	}
 )
 

@@ -79,8 +79,8 @@ func events(n node) []Event {
 		}
 	}
 	if n.w == (world{}) {
-		for _, step := range []string{"", "signal", "kill"} {
-			list = append(list, Adopt{Run: run, PID: 42, Started: base, Step: step})
+		for _, step := range []string{"", "signal", "kill", "idle"} {
+			list = append(list, Adopt{Run: run, PID: 42, Started: base, Step: step}, Adopt{Run: run, PID: 42, Started: base, Step: step, Why: Reason{Code: Recycle}})
 		}
 		list = append(list, Succeeded{Run: run})
 	}

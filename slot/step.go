@@ -259,11 +259,15 @@ func succeeded(s State, now time.Time, e Succeeded) (State, Effect) {
 // adopt takes over a process of an earlier engine, with the step of its stop.
 func adopt(p Policy, s State, now time.Time, e Adopt) (State, Effect) {
 	s.Run = e.Run
+	why := s.Reason
+	if e.Why.Code != "" {
+		why = e.Why
+	}
 	switch e.Step {
 	case "kill":
-		s = enter(s, Killing, now, s.Reason)
-	case "signal":
-		s = enter(s, Draining, now, s.Reason)
+		s = enter(s, Killing, now, why)
+	case "signal", "idle":
+		s = enter(s, Draining, now, why)
 	default:
 		s = enter(s, Running, now, Reason{Code: Started, Text: "adopted"})
 	}
