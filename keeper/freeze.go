@@ -28,6 +28,7 @@ type frost struct {
 	failAt time.Duration // when that has taken too long
 	thawAt time.Duration // when they go on in any case; never: they do
 	shake  time.Duration // when they are let go for an instant
+	calm   time.Duration // until then; twice as long each time, for finding all of them may take longer
 }
 
 var warm = frost{lookAt: never, failAt: never, thawAt: never, shake: never}
@@ -44,7 +45,7 @@ func (k *keeper) freeze(f FreezeRequest) error {
 		r.thaw()
 	case r.frost.thawAt == never:
 		now := proc.Boottime()
-		r.frost = frost{lookAt: now, failAt: now + frostTime, thawAt: now + maxFreeze, shake: now + shakeTime}
+		r.frost = frost{lookAt: now, failAt: now + frostTime, thawAt: now + maxFreeze, shake: now + shakeTime, calm: shakeTime}
 		r.stand(true)
 		r.chill(now)
 	}
@@ -79,9 +80,10 @@ func (r *run) chill(now time.Duration) {
 		r.slot.k.engine.tell(frameFrozen, Frozen{Slot: r.slot.name, Run: r.id, Err: "its processes do not stand still within " + frostTime.String()})
 	} else {
 		if now >= r.frost.shake && r.slot.group == nil {
-			r.frost.shake = now + shakeTime
+			r.frost.calm *= 2
 			r.stand(false)
 			r.stand(true)
+			r.frost.shake = proc.Boottime() + r.frost.calm
 		}
 		r.frost.lookAt = now + frostLook
 	}

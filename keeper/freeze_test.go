@@ -17,11 +17,16 @@ func (r *rig) size(slot string) int64 {
 	return st.Size()
 }
 
-// frozen asks for a run to stand still and returns the answer.
-func (l *link) frozen(slot string, run uint64) Frozen {
+// frozen asks for a run to stand still until it does, and returns the answer. On a busy
+// machine that may take longer than the keeper tries.
+func (l *link) frozen(slot string, run uint64) (f Frozen) {
 	l.t.Helper()
-	l.ask(l.Freeze(FreezeRequest{Slot: slot, Run: run, On: true}))
-	return get[Frozen](l)
+	eventually(l.t, slot+" stands still", func() bool {
+		l.ask(l.Freeze(FreezeRequest{Slot: slot, Run: run, On: true}))
+		f = get[Frozen](l)
+		return f.Err == ""
+	})
+	return f
 }
 
 // A run that is held is not signalled; it stands still when it is to, goes on
@@ -37,7 +42,7 @@ func TestSafePoint(t *testing.T) {
 			r.says(slot0, "child")
 			l.ask(l.Stop(StopRequest{Slot: slot0, Run: 1, Stop: Stop{Signal: int(syscall.SIGTERM), Grace: time.Hour, Hold: true}}))
 			for range 3 {
-				if f := l.frozen(slot0, 1); f.Err != "" || len(f.PIDs) < 2 {
+				if f := l.frozen(slot0, 1); len(f.PIDs) < 2 {
 					t.Fatalf("%+v", f)
 				}
 				before := r.size(slot0)

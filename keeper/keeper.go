@@ -128,12 +128,7 @@ func Run(ctx context.Context, opt Options) (code int, err error) {
 	stopCtx := context.AfterFunc(ctx, func() { k.poll.post(func() { k.signal(syscall.SIGTERM) }) })
 	k.sigs.start(k)
 	k.listen()
-	switch {
-	case opt.Heir != nil:
-		k.sweepLater(sweepTime) // nobody heard of those that died meanwhile
-	case !k.strangers:
-		k.sweepLater(strangerTime)
-	}
+	k.sweepFirst()
 
 	k.engine.start()
 	k.settle()
@@ -269,6 +264,15 @@ func (k *keeper) settled() {
 	if k.sweepDue {
 		k.sweepDue = false
 		k.sweep()
+	}
+}
+
+func (k *keeper) sweepFirst() {
+	switch {
+	case k.opt.Heir != nil:
+		k.sweepLater(sweepTime) // nobody heard of those that died meanwhile
+	case !k.strangers:
+		k.sweepLater(strangerTime)
 	}
 }
 

@@ -13,10 +13,11 @@ type Options struct {
 	EngineEnv  []string // its environment; nil = the keeper's own
 	StateDir   string   // absolute; created if need be
 	Log        *slog.Logger
-	Ending     bool     // stop what an earlier keeper has left, with its grace, and end
-	NoCgroups  bool     // hold processes together by their sessions, though cgroups may be there
-	Out        *os.File // where consumers' output goes that is logged to stdout; nil = nowhere
-	Store      *Store   // what FindStore returned
+	Ending     bool         // stop what an earlier keeper has left, with its grace, and end
+	NoCgroups  bool         // hold processes together by their sessions, though cgroups may be there
+	Out        *os.File     // where consumers' output goes that is logged to stdout; nil = nowhere
+	Store      *Store       // what FindStore returned
+	Ended      func(Exited) // called in the keeper's loop for each run that is over; nil: nobody wants to know
 
 	// For another program to take over, see UpgradeRequest.
 	Binary string          // path of the daemon's own program, absolute

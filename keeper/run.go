@@ -289,7 +289,10 @@ func (r *run) finish() {
 		Slot: s.name, Run: r.id, PID: r.p.PID,
 		Code: e.Code, Signal: int(e.Signal), Core: e.Core, Step: r.endedBy(),
 		At: r.exitAt, Ran: r.ran, CPU: e.CPU, MaxRSS: e.MaxRSS,
-		Leftovers: r.leftovers, ExecError: e.ExecError, OOM: r.oom, Fenced: r.fenced, Held: r.unsafe && r.killed,
+		Leftovers: r.leftovers, ExecError: e.ExecError, OOM: r.oom, Fenced: r.fenced, Held: r.unsafe && r.killed, Why: r.stopping.Why,
+	}
+	if s.k.opt.Ended != nil {
+		s.k.opt.Ended(*s.exit)
 	}
 	if r.leftovers > 0 || r.step == StepKill {
 		s.k.sweepLater(sweepTime) // orphans come to the keeper

@@ -36,12 +36,14 @@ func Gone(pid int, began, started time.Duration) *Process {
 	return &Process{PID: pid, Began: began, Started: started, pidfd: -1, status: -1, adopted: true, reaped: true}
 }
 
-// Sessions returns the sessions that have members now, by the number of their leader.
+// Sessions returns the sessions that have living members now, by the number of their
+// leader. Zombies are their parent's affair, which may take its time.
 func Sessions() map[int]bool {
 	sessions := map[int]bool{}
+	buf := make([]byte, 1024)
 	for _, pid := range pids() {
-		if sid, err := unix.Getsid(pid); err == nil {
-			sessions[sid] = true
+		if s, ok := readStat(pid, buf); ok && s.state != 'Z' {
+			sessions[s.session] = true
 		}
 	}
 	return sessions

@@ -18,6 +18,7 @@ var keeperFaults = []fault{
 	{name: "F002_ConsumersEndWhileNobodyWatches", score: 20, run: endUnseen},
 	{name: "F002_KeeperKilledDuringStop", score: 20, run: keeperKilledDuringStop},
 	{name: "F002_CleanupAfterKeeperAndEngine", score: 20, run: cleanUp},
+	{name: "F002_CleanupThatHasToKill", score: 20, run: cleanUpByForce},
 	{name: "F139_KeeperKilledUnderPlainShells", score: 12, run: keeperKilledUnderShells},
 	{name: "F036_UpgradeOfAThousand", score: 12, kind: slow, run: upgradeOfAThousand},
 }
@@ -235,10 +236,32 @@ func cleanUp(t *testing.T) {
 		t.Errorf("%d ended by themselves, expected %d", ended, n)
 	}
 	f.linesWhole(false)
-	f.Must("cleanup") // there is nothing any more
+	if r := f.Must("cleanup"); r.Stdout != "" { // there is nothing any more
+		t.Errorf("cleanup of nothing: %s", r.Stdout)
+	}
 	f.Start()
 	f.begun(2 * n)
 	f.quiesce(0)
+	f.linesWhole(false)
+}
+
+// What a cleanup has to kill is listed, as by a stop.
+func cleanUpByForce(t *testing.T) {
+	f := startFleet(t, crew("busy", "lines 20 finish 100ms", "stop: {grace: 60s}"), crew("deaf", "ignore", "instances: 2", "stop: {grace: 1s}"))
+	f.begun(3)
+	f.UntilRunning("busy", 1)
+	f.UntilRunning("deaf", 2)
+	f.killKeeper(true)
+	var reply rig.Reply
+	if r := f.JSON(&reply, "cleanup"); r.Code != 5 || reply.Killed != 2 || len(reply.Outcomes) != 3 {
+		t.Errorf("cleanup: exit %d\n%s%s", r.Code, r.Stdout, r.Stderr)
+	}
+	for _, o := range reply.Outcomes {
+		if killed := o.Exit != nil && o.Exit.Step == "kill"; killed != (o.Consumer == "deaf") {
+			t.Errorf("%s/%d: %+v", o.Consumer, o.Slot, o.Exit)
+		}
+	}
+	f.noLeftovers()
 	f.linesWhole(false)
 }
 
