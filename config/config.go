@@ -112,11 +112,12 @@ type Consumer struct {
 	MemoryHard  int64         `yaml:"memory_hard" format:"size"`             // bytes; 0 = none
 	Stall       time.Duration `yaml:"stall"`                                 // messages wait and nothing moves for this long: graceful restart; 0 = never
 
-	Restart Restart          `yaml:"restart" oneof:"always unexpected never"`
-	Exit    Exit             `yaml:"exit"`
-	Backoff Backoff          `yaml:"backoff"`
-	Stop    Stop             `yaml:"stop"`
-	Active  *schedule.Window // nil: always
+	Restart   Restart          `yaml:"restart" oneof:"always unexpected never"`
+	RestartOn []Signal         `json:",omitempty"` // what its instances are replaced for
+	Exit      Exit             `yaml:"exit"`
+	Backoff   Backoff          `yaml:"backoff"`
+	Stop      Stop             `yaml:"stop"`
+	Active    *schedule.Window // nil: always
 
 	User    string   `yaml:"user"` // user[:group]; "" = the daemon's own
 	Dir     string   `yaml:"dir" format:"path"`
@@ -137,18 +138,17 @@ type Consumer struct {
 	Places map[string]Position
 
 	section string // of the file: consumers or jobs
-
-	_ struct{} `yaml:"restart_on"`
 }
 
 // consumerKeys are the keys of a consumer that are not read straight into a
 // field of Consumer.
 type consumerKeys struct {
-	Preset   presetKey  `yaml:"preset"`
-	Queue    *queueKeys `yaml:"queue"`
-	Active   string     `yaml:"active"`
-	Timezone string     `yaml:"timezone"`
-	EnvFile  []envFile  `yaml:"env_file"`
+	Preset    presetKey    `yaml:"preset"`
+	Queue     *queueKeys   `yaml:"queue"`
+	Active    string       `yaml:"active"`
+	Timezone  string       `yaml:"timezone"`
+	EnvFile   []envFile    `yaml:"env_file"`
+	RestartOn []signalKeys `yaml:"restart_on"`
 }
 
 // queueKeys are the keys of `queue:` over all connection types.

@@ -103,6 +103,7 @@ func (l *loader) consumer(key, n *kind.Node, path string) *Consumer {
 	}
 	c.queue(keys.Queue)
 	c.window(keys.Active, keys.Timezone)
+	c.signals(keys.RestartOn, keys.Timezone)
 	c.scaling()
 	c.program()
 	c.requires()

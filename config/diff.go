@@ -163,12 +163,12 @@ func byName[T any](list []*T, name func(*T) string) map[string]*T {
 
 // sameConsumer compares everything but where it was written.
 func sameConsumer(a, b *Consumer) bool {
-	if !a.Active.Equal(b.Active) {
+	if !a.Active.Equal(b.Active) || !slices.EqualFunc(a.RestartOn, b.RestartOn, Signal.same) {
 		return false
 	}
 	x, y := *a, *b
 	for _, c := range []*Consumer{&x, &y} {
-		c.Active, c.At, c.Places = nil, Position{}, nil
+		c.Active, c.RestartOn, c.At, c.Places = nil, nil, Position{}, nil
 	}
 	return reflect.DeepEqual(x, y)
 }

@@ -24,13 +24,13 @@ func init() {
 		return nil
 	}
 	health.Register(health.Kind{Type: "rabbitmq", Holder: true, QueueKeys: []string{"name"}}, rabbitKind{Interval: 5e9}, openRabbit)
-	health.Register(health.Kind{Type: "mysql", InFlightNow: true, QueueKeys: sqlKeys, Layouts: sqlLayouts, CheckQueue: checkSQL}, mysqlKind{}, open[mysqlKind])
-	health.Register(health.Kind{Type: "postgres", InFlightNow: true, QueueKeys: sqlKeys, Layouts: []string{"plain", "symfony", "laravel"}, CheckQueue: checkSQL}, postgresKind{}, open[postgresKind])
-	health.Register(health.Kind{Type: "redis", QueueKeys: []string{"name", "prefix", "group"}, Layouts: []string{"list", "stream", "laravel", "symfony"}}, redisKind{}, open[redisKind])
+	health.Register(health.Kind{Type: "mysql", InFlightNow: true, Asked: []string{"query"}, QueueKeys: sqlKeys, Layouts: sqlLayouts, CheckQueue: checkSQL}, mysqlKind{}, open[mysqlKind])
+	health.Register(health.Kind{Type: "postgres", InFlightNow: true, Asked: []string{"query"}, QueueKeys: sqlKeys, Layouts: []string{"plain", "symfony", "laravel"}, CheckQueue: checkSQL}, postgresKind{}, open[postgresKind])
+	health.Register(health.Kind{Type: "redis", Asked: []string{"key"}, QueueKeys: []string{"name", "prefix", "group"}, Layouts: []string{"list", "stream", "laravel", "symfony"}}, redisKind{}, open[redisKind])
 	for typ, keys := range map[string][]string{"nats": {"name", "group"}, "kafka": {"name", "group"}, "beanstalkd": {"name"}, "sqs": {"name"}, "prometheus": {"name", "query"}} {
 		health.Register(health.Kind{Type: typ, QueueKeys: keys}, anyKind{}, open[anyKind])
 	}
-	health.Register(health.Kind{Type: "sqlite", InFlightNow: true, QueueKeys: sqlKeys, Layouts: sqlLayouts, CheckQueue: checkSQL}, sqliteKind{}, open[sqliteKind])
+	health.Register(health.Kind{Type: "sqlite", InFlightNow: true, Asked: []string{"query"}, QueueKeys: sqlKeys, Layouts: sqlLayouts, CheckQueue: checkSQL}, sqliteKind{}, open[sqliteKind])
 	health.Register(health.Kind{Type: "http", QueueKeys: []string{"name", "path", "value"}}, httpKind{Expect: 200, Timeout: kind.Duration(5e9)}, open[httpKind])
 	health.Register(health.Kind{Type: "tcp"}, tcpKind{}, open[tcpKind])
 	health.Register(health.Kind{Type: "exec", QueueKeys: []string{"name"}}, execKind{}, open[execKind])

@@ -60,10 +60,19 @@ type ConsumerStatus struct {
 	Crashes uint64       `json:"crashes"` // of which crashed or oom
 	Output  *OutputState `json:"output,omitempty"`
 
+	RestartOn []SignalStatus `json:"restart_on,omitempty"`
+
 	LimitsMissed string `json:"limits_missed,omitempty"` // which limits do not hold on this host, and why
 
 	ExitClasses map[string]uint64 `json:"exit_classes"` // exits by class; one that has not been seen is absent
 	StopSteps   map[string]uint64 `json:"stop_steps"`   // ends within a stop by the step that brought them: signal, idle, kill
+}
+
+// SignalStatus is one entry of a consumer's restart_on.
+type SignalStatus struct {
+	Name      string     `json:"name"`                 // in a few words, such as "file /srv/shop/current"
+	ChangedAt *time.Time `json:"changed_at,omitempty"` // when it was last seen to have changed; absent: it has not
+	Error     string     `json:"error,omitempty"`      // why nobody knows how it is now
 }
 
 // OutputState is there only while what consumers print cannot be written, e.g.

@@ -24,6 +24,7 @@ type Observation struct {
 	Err      string        // why it is down, in words for a user; no secrets; "" when up
 	Latency  time.Duration // how long the look took
 	Readings []Reading     // one per queue asked for, in that order; all Unknown when down
+	Answers  []Answer      // one per question, in that order; all Unknown when down
 	At       time.Time     // when the look ended
 }
 
@@ -60,8 +61,8 @@ func NewProbe(name string, spec Spec, timeout time.Duration) *Probe {
 	return &Probe{name: name, spec: spec, timeout: timeout}
 }
 
-// Look asks whether the connection answers and how much waits in queues, which
-// may be empty. It returns within the timeout and 250 ms whatever the backend
+// Look asks whether the connection answers, how much waits in queues, and some
+// questions; both may be empty. It returns within the timeout and 250 ms whatever the backend
 // does, soon after ctx is done, and never fails: what went wrong is in the
 // Observation.
 //
@@ -71,7 +72,15 @@ func NewProbe(name string, spec Spec, timeout time.Duration) *Probe {
 //
 // After a *Denied the same Observation is returned, with the time it was made,
 // until 30 s are over.
-func (p *Probe) Look(ctx context.Context, queues []Queue) Observation {
+func (p *Probe) Look(ctx context.Context, queues []Queue, questions ...Question) Observation {
+	o := p.look(ctx, queues, questions)
+	if len(o.Answers) != len(questions) {
+		o.Answers = unanswered(o.Err, len(questions))
+	}
+	return o
+}
+
+func (p *Probe) look(ctx context.Context, queues []Queue, questions []Question) Observation {
 	began := time.Now()
 	o, held := p.held(queues)
 	if held {
@@ -83,7 +92,7 @@ func (p *Probe) Look(ctx context.Context, queues []Queue) Observation {
 	if err := p.enter(); err != nil {
 		o = down(err.Error(), queues)
 	} else {
-		o = p.wait(ctx, queues)
+		o = p.wait(ctx, queues, questions)
 	}
 	o.At = time.Now()
 	o.Latency = o.At.Sub(began)
@@ -115,10 +124,10 @@ func (p *Probe) leave() {
 
 // wait runs one look in a goroutine of its own and gives up on it when it does
 // not heed its context.
-func (p *Probe) wait(ctx context.Context, queues []Queue) Observation {
+func (p *Probe) wait(ctx context.Context, queues []Queue, questions []Question) Observation {
 	result := make(chan Observation, 1)
 	go func() {
-		o := p.ask(ctx, queues)
+		o := p.ask(ctx, queues, questions)
 		p.leave()
 		result <- o
 	}()
@@ -173,7 +182,7 @@ func (p *Probe) detach() <-chan struct{} {
 }
 
 // ask is one look, in the goroutine that may hang.
-func (p *Probe) ask(ctx context.Context, queues []Queue) (o Observation) {
+func (p *Probe) ask(ctx context.Context, queues []Queue, questions []Question) (o Observation) {
 	var conn Conn
 	defer func() {
 		if v := recover(); v != nil {
@@ -185,27 +194,49 @@ func (p *Probe) ask(ctx context.Context, queues []Queue) (o Observation) {
 	if err != nil {
 		return down(redact(nil, err.Error()), queues)
 	}
-	meter, counts := conn.(Meter)
-	var readings []Reading
-	switch {
-	case counts && len(queues) > 0:
-		if readings, err = measure(ctx, meter, queues, p.timeout); err == nil {
-			return Observation{Up: true, Readings: settle(conn, readings)}
+	o, err = p.count(ctx, conn, queues, questions)
+	if len(questions) > 0 && err == nil {
+		sure := o.Up
+		part, cancel := earlier(ctx, p.timeout/4)
+		o.Answers, err = p.tell(part, conn, questions)
+		cancel()
+		o.Up = sure || err == nil
+		if sure {
+			err = nil // it has answered about its queues
 		}
-		if !errors.Is(err, context.DeadlineExceeded) {
-			break
-		}
-		readings = unknown("queues were not counted in time", len(queues))
+	}
+	if !o.Up && (err == nil || errors.Is(err, context.DeadlineExceeded)) {
 		err = ping(ctx, conn)
-	default:
-		readings = unknown("connections of this type have no queues", len(queues))
-		err = ping(ctx, conn)
+		o.Up = err == nil
 	}
 	if err != nil {
 		p.drop(conn)
 		return down(p.hold(err, redact(conn, p.reason(ctx, err))), queues)
 	}
-	return Observation{Up: true, Readings: readings}
+	return o
+}
+
+// count asks about the queues. It is not up for sure where there was nothing to be
+// asked, or where they could not be counted in time.
+func (p *Probe) count(ctx context.Context, conn Conn, queues []Queue, questions []Question) (Observation, error) {
+	meter, counts := conn.(Meter)
+	if !counts || len(queues) == 0 {
+		return Observation{Readings: unknown("connections of this type have no queues", len(queues))}, nil
+	}
+	rest := p.timeout / 4
+	if len(questions) > 0 {
+		rest *= 2
+	}
+	part, cancel := earlier(ctx, rest)
+	defer cancel()
+	readings, err := measure(part, meter, queues)
+	switch {
+	case err == nil:
+		return Observation{Up: true, Readings: settle(conn, readings)}, nil
+	case errors.Is(err, context.DeadlineExceeded):
+		return Observation{Readings: unknown("queues were not counted in time", len(queues))}, nil
+	}
+	return Observation{}, err
 }
 
 // open returns the lasting connection, or a new one.
@@ -256,9 +287,9 @@ func (p *Probe) reason(ctx context.Context, err error) string {
 	return err.Error()
 }
 
-// measure asks for each different queue once. It leaves a quarter of the time
-// for a ping, so that a slow query can be told from a server that is gone.
-func measure(ctx context.Context, meter Meter, queues []Queue, timeout time.Duration) ([]Reading, error) {
+// measure asks for each different queue once. Some of the time of a look is left for
+// a ping, so that a slow query can be told from a server that is gone.
+func measure(ctx context.Context, meter Meter, queues []Queue) ([]Reading, error) {
 	place := make(map[Queue]int, len(queues))
 	var different []Queue
 	for _, q := range queues {
@@ -267,8 +298,6 @@ func measure(ctx context.Context, meter Meter, queues []Queue, timeout time.Dura
 			different = append(different, q)
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout-timeout/4)
-	defer cancel()
 	got, err := meter.Measure(ctx, different)
 	if err != nil {
 		if ctx.Err() != nil {

@@ -58,7 +58,7 @@ func Gates(p Program, o Observed, m Memory, now time.Time) []Gate {
 		v.Evidence += age(v.Name, o, now)
 		list = append(list, v)
 	}
-	return append(list, rampGate(p, o, now), breakerGate(p, &m.Breaker, now))
+	return append(list, rampGate(p, o, now), breakerGate(p, &m.Breaker, now), signalGate(o, m, now))
 }
 
 // JobGates are the gates that a job has.

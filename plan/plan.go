@@ -41,6 +41,8 @@ type Observed struct {
 	Queue    *Depth // nil: no queue, or not measured yet
 	Budget   Budget
 	Fleet    *Fleet // nil: the slots are this host's own
+	Signals  []Signal
+	Sifted   time.Time // when it was last looked who uses the processor; zero: it has not been
 }
 
 // Conn is the state of one connection.
@@ -86,6 +88,10 @@ type Slot struct {
 	Quiet   time.Time // since when its processes have used no CPU; zero: not known, or busy
 	Lease   Lease     // whose the slot is, when it is shared
 	By      string    // LeaseElsewhere: the host
+
+	Launched time.Time // when its process was asked for: no later than its start
+	Expires  time.Time // when a schedule of restart_on replaces it; zero: never
+	Renewing bool      // its process, or the one before it, was asked to finish by restart_on, and no successor has proved stable
 }
 
 // Memory is what Decide has to remember from one call to the next.
@@ -100,6 +106,7 @@ type Memory struct {
 	StalledAt  time.Time // when an instance was last asked to finish for it
 	Spare      Spare     // slots of other hosts' share that nobody takes
 	Deaths     []Death   // the latest crashes without progress between them, oldest first
+	Renewal    Renewal
 }
 
 // Decision is what is wanted of one slot.
@@ -114,11 +121,15 @@ type Result struct {
 	Decisions []Decision  // one for each slot
 	Reason    slot.Reason // why Target is what it is
 	Memory    Memory
-	Rationed  bool      // only some of those that are wanted may start: nobody may start one unasked
-	Able      bool      // nothing but the lock keeps this host from running it
-	Deaf      []int     // slots that seem to have gone deaf, the quietest first
-	Hint      string    // what crashes may have in common, in words; "" = nothing is known
-	Next      time.Time // decide again then even if nothing changes; zero: no need
+	Rationed  bool        // only some of those that are wanted may start: nobody may start one unasked
+	Able      bool        // nothing but the lock keeps this host from running it
+	Deaf      []int       // slots that seem to have gone deaf, the quietest first
+	Hint      string      // what crashes may have in common, in words; "" = nothing is known
+	Outdated  []int       // slots that are to be asked to finish now, because of restart_on
+	Renewed   slot.Reason // why
+	Pending   bool        // more are to follow: decide again whenever one has come or gone
+	Sift      bool        // it has to be looked first who uses the processor
+	Next      time.Time   // decide again then even if nothing changes; zero: no need
 }
 
 // Decide says what is wanted of each slot. len(slots) may exceed the number of
@@ -146,6 +157,7 @@ func Decide(p Program, o Observed, m Memory, slots []Slot, now time.Time) Result
 		ration(&r, p, o, slots, now)
 		deaf(&r, p, slots, now)
 	}
+	outdated(&r, p, o, slots, now)
 	return r
 }
 

@@ -91,7 +91,7 @@ func TestGates(t *testing.T) {
 			t.Errorf("%s: %d up, %d hold, %d down, %q %q", tt.name, up, hold, down, r.Reason.Code, r.Reason.Text)
 		}
 		list := Gates(tt.p, tt.o, Memory{}, now.Add(400*time.Millisecond))
-		if len(list) != len(gates)+2 {
+		if len(list) != len(gates)+3 {
 			t.Errorf("%s: %d gates explained", tt.name, len(list))
 		}
 		for _, g := range list {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"hash/fnv"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,6 +25,12 @@ type Connection struct {
 	Spent           time.Duration // on all looks together
 }
 
+// asking is a question with the key of the signal that the answer is for.
+type asking struct {
+	key      string
+	question health.Question
+}
+
 // look is the latest answer of one connection; it is never changed.
 type look struct {
 	conn     Connection
@@ -37,6 +44,8 @@ type poller struct {
 	cfg      *config.Connection
 	probe    *health.Probe
 	queues   []health.Queue
+	asks     []asking
+	to       *signals
 	interval schedule.Interval
 	heirs    []*consumer // to be told of changes
 	turns    map[*consumer]int
@@ -99,11 +108,18 @@ func (p *poller) look(ctx context.Context) bool {
 	case <-p.woken: // whatever has come is seen by this look
 	default:
 	}
-	o := p.probe.Look(ctx, p.queues)
+	questions := make([]health.Question, len(p.asks))
+	for i, a := range p.asks {
+		questions[i] = a.question
+	}
+	o := p.probe.Look(ctx, p.queues, questions...)
 	if ctx.Err() != nil {
 		return false
 	}
 	p.tell(o)
+	for i, a := range p.asks {
+		p.to.saw(a.key, o.Answers[i], o.At)
+	}
 	return true
 }
 
@@ -261,12 +277,12 @@ func (b *board) connections() []Connection {
 // settings did not change keeps its last answer from the first moment on: one
 // that is only asked anew must not look as if nobody knew. It returns the
 // pollers that are to end and those that are to start.
-func (b *board) prepare(cfg *config.Config, consumers map[string]*consumer) (old, fresh map[string]*poller) {
+func (b *board) prepare(cfg *config.Config, consumers map[string]*consumer, to *signals) (old, fresh map[string]*poller) {
 	fresh = map[string]*poller{}
 	var order []string
 	for _, conn := range cfg.Connections {
 		p := newPoller(conn)
-		p.interval = cfg.Daemon.Interval
+		p.interval, p.to, p.asks = cfg.Daemon.Interval, to, questions(cfg, conn.Name)
 		seen := map[health.Queue]bool{}
 		for _, c := range cfg.Programs() {
 			if !requires(c, conn.Name) {
@@ -303,6 +319,20 @@ func (b *board) prepare(cfg *config.Config, consumers map[string]*consumer) (old
 	}
 	b.pollers, b.order = fresh, order
 	return old, fresh
+}
+
+// questions are those that the signals of all consumers ask of one connection.
+func questions(cfg *config.Config, conn string) []asking {
+	var list []asking
+	for _, c := range cfg.Consumers {
+		for _, s := range c.RestartOn {
+			a := asking{signalKey(c, s), s.Question}
+			if s.Connection == conn && !slices.Contains(list, a) {
+				list = append(list, a)
+			}
+		}
+	}
+	return list
 }
 
 // replace ends the old pollers and starts the fresh ones. It waits for those that

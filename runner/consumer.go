@@ -52,6 +52,10 @@ type consumer struct {
 	plan     *blueprint // of the latest start
 	print    string     // fingerprint of cfg; "" = not computed yet
 	rolls    []*roll
+	watched  []watched // of restart_on
+	sifted   time.Time // when it was last looked who uses the processor
+	sifting  bool
+	wave     time.Time // the wave of which an event has told
 	watchers []watcher
 	tally    Tally
 	job      *job      // nil: it is no job
@@ -89,7 +93,7 @@ func newConsumer(r *Runner, cfg *config.Consumer) *consumer {
 // number stay until they are empty.
 func (c *consumer) configure(cfg *config.Consumer) {
 	if c.cfg != cfg {
-		c.cfg, c.print = cfg, ""
+		c.cfg, c.print, c.watched = cfg, "", watchedBy(cfg)
 	}
 	c.shared.Store(cfg)
 	c.fleet = c.r.fleets.of(cfg)
@@ -335,6 +339,7 @@ func (c *consumer) decide(now time.Time) {
 		}
 	}
 	c.unstall(now)
+	c.renewOutdated(now)
 }
 
 // step is the only way a slot changes.

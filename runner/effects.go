@@ -26,7 +26,7 @@ func (c *consumer) spawn(u *unit, now time.Time) {
 		spec.Tag = u.finger
 		c.plan, u.plan, u.spec = base, base, &spec
 	}
-	u.usage, u.unacked = usage{}, 0
+	u.usage, u.unacked, u.launched = usage{}, 0, now
 	if c.job != nil {
 		c.job.spawn(u)
 		return
@@ -96,6 +96,7 @@ func (c *consumer) exited(u *unit, e keeper.Exited, now time.Time) {
 	finish := u.state.Again
 	c.step(u, now, slot.Exited{Run: e.Run, Exit: info})
 	if e.Next != 0 {
+		u.launched = now.Add(min(0, e.At.Sub(now)))
 		c.succeed(u, e.Next, finish, now)
 	}
 	u.remember(u.state.Last)

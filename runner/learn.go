@@ -23,6 +23,9 @@ func (c *consumer) learn(old, now slot.State, n int, at time.Time) {
 		c.replan = true
 		return
 	}
+	if c.result.Pending {
+		c.replan = true // the next may be asked to finish
+	}
 	if now.Phase == slot.Running && c.memory.Breaker.Phase == plan.Trying {
 		c.replan = true // how long it lives counts from now on
 	}

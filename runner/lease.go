@@ -29,6 +29,7 @@ func leaseKey(u *unit) string { return lease.SlotPrefix + u.key }
 
 // view is what the planner sees of a slot.
 func (c *consumer) view(u *unit) plan.Slot {
+	c.reckon(u)
 	v := u.view()
 	if c.fleet == nil {
 		return v

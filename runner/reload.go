@@ -51,7 +51,8 @@ func (c *consumer) adopt(m keeper.SlotInfo, now time.Time) {
 	c.resume(u, m)
 	c.drift = c.drift || c.job == nil && u.finger != c.finger()
 	// The keeper's moments are of the wall clock; deadlines count on the other.
-	c.step(u, now, slot.Adopt{Run: m.Run, PID: m.PID, Started: now.Add(m.StartedAt.Sub(now)), Step: m.Stopping, Why: reasonOf(m.Why)})
+	u.launched = now.Add(m.StartedAt.Sub(now))
+	c.step(u, now, slot.Adopt{Run: m.Run, PID: m.PID, Started: u.launched, Step: m.Stopping, Why: reasonOf(m.Why)})
 	if u.state.Phase == slot.Draining {
 		if c.searches() {
 			c.safe.next, c.safe.pause = now, firstPause // whether it was held or not

@@ -62,6 +62,8 @@ type Runner struct {
 	permits  permits
 	journal  journal
 	board    board
+	signals  *signals
+	lookout  *lookout
 	fleets   lockStores
 	memory   memory
 	usage    func(pids []int) map[int]procUsage
@@ -109,6 +111,8 @@ func New(o Options) (*Runner, error) {
 	if r.boot == nil {
 		r.boot = proc.Boottime
 	}
+	r.signals = newSignals(o.Config.Daemon.StateDir, o.Log)
+	r.lookout = newLookout(r.signals)
 	r.settings(o.Config)
 	r.fleets.open(r, o.Config)
 	for _, c := range o.Config.Consumers {
@@ -162,8 +166,9 @@ func (r *Runner) Run(ctx context.Context) error {
 	if r.crew != nil {
 		r.loops.Go(func() { r.crew.loop(ctx) })
 	}
-	old, fresh := r.board.prepare(r.config, r.consumers)
+	old, fresh := r.watch(r.config)
 	r.mu.Unlock()
+	r.loops.Go(func() { r.lookout.run(ctx) })
 	r.fleets.run(ctx, &r.loops)
 	replace(ctx, old, fresh, &r.loops)
 	close(r.running)
@@ -309,8 +314,16 @@ func (r *Runner) install(cfg *config.Config) (old, fresh map[string]*poller, ok 
 		}
 	}
 	r.order = order
-	old, fresh = r.board.prepare(cfg, r.consumers)
+	old, fresh = r.watch(cfg)
 	return old, fresh, true
+}
+
+// watch has everything looked at that a configuration names, with mu held. It returns
+// the pollers that are to end and those that are to start.
+func (r *Runner) watch(cfg *config.Config) (old, fresh map[string]*poller) {
+	r.signals.prepare(cfg, r.consumers, time.Now())
+	r.lookout.prepare(cfg, r.launcher())
+	return r.board.prepare(cfg, r.consumers, r.signals)
 }
 
 // Refuse records why a newer file is not in force.

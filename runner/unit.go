@@ -32,6 +32,17 @@ type unit struct {
 	fire    *fire       // of a job: what it runs for; nil: nothing
 	leave   slot.Reason // of a job: why it is to end; Code "": it is not
 	lease   holding
+
+	launched time.Time // when the process was asked for: no later than its start
+	expires  time.Time // when a schedule of restart_on replaces it, as reckoned for
+	reckoned reckoning
+	renewing bool // asked to finish by restart_on, and no successor has proved stable
+}
+
+// reckoning is what unit.expires was reckoned from.
+type reckoning struct {
+	cfg      *config.Consumer
+	launched time.Time
 }
 
 // usage is the latest look at the processes of a slot.
@@ -63,7 +74,10 @@ func (u *unit) seen(now time.Time, rss int64, cpu time.Duration) {
 }
 
 func (u *unit) view() plan.Slot {
-	return plan.Slot{State: u.state, Stopped: u.stopped, Quiet: u.usage.quiet}
+	return plan.Slot{
+		State: u.state, Stopped: u.stopped, Quiet: u.usage.quiet,
+		Launched: u.launched, Expires: u.expires, Renewing: u.renewing,
+	}
 }
 
 func (u *unit) remember(e slot.ExitRecord) {

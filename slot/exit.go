@@ -96,7 +96,7 @@ func classify(p Policy, e ExitInfo, asked bool, cause Code) Class {
 // comesBack tells the causes after which the slot starts again by itself.
 func comesBack(c Code) bool {
 	switch c {
-	case TimeLimit, MemoryLimit, Recycle, Changed, Stall:
+	case TimeLimit, MemoryLimit, Recycle, Changed, Stall, RestartOn:
 		return true
 	}
 	return false

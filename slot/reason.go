@@ -53,6 +53,7 @@ const (
 	Recycle     Code = "recycle"
 	Stall       Code = "stall"
 	Changed     Code = "changed"
+	RestartOn   Code = "restart_on"
 	Started     Code = "started"
 	Exit        Code = "exit"
 	LogTrouble  Code = "log_trouble"
@@ -109,6 +110,7 @@ var Codes = []CodeInfo{
 	{Recycle, "asked to finish and come back"},
 	{Stall, "messages wait and it does nothing: asked to finish and come back"},
 	{Changed, "its configuration changed"},
+	{RestartOn, "something in restart_on changed: asked to finish and come back"},
 	{Started, "started"},
 	{Exit, "exited"},
 	{LogTrouble, "its output cannot be written"},

@@ -91,10 +91,21 @@ func consumerStatus(s runner.Snapshot) control.ConsumerStatus {
 		c.Output.Slots = s.Unkept
 	}
 	c.LimitsMissed = s.Missed
+	for _, g := range s.Observed.Signals {
+		c.RestartOn = append(c.RestartOn, signalStatus(g))
+	}
 	for _, u := range s.Slots {
 		c.Slots = append(c.Slots, slotStatus(u))
 	}
 	return c
+}
+
+func signalStatus(g plan.Signal) control.SignalStatus {
+	s := control.SignalStatus{Name: g.Name, Error: g.Err}
+	if !g.Since.IsZero() {
+		s.ChangedAt = &g.Since
+	}
+	return s
 }
 
 func queueStatus(q *config.Queue, d *plan.Depth) *control.QueueStatus {

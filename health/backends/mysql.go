@@ -25,8 +25,8 @@ type mysqlConfig struct {
 
 func init() {
 	health.Register(health.Kind{
-		InFlightNow: true,
-		Type:        "mysql", QueueKeys: sqlQueueKeys, Layouts: sqlLayouts, CheckQueue: checkSQLQueue,
+		InFlightNow: true, Asked: []string{"query"},
+		Type: "mysql", QueueKeys: sqlQueueKeys, Layouts: sqlLayouts, CheckQueue: checkSQLQueue,
 	}, mysqlConfig{Timeout: health.DefaultTimeout}, openMySQL)
 }
 

@@ -62,6 +62,7 @@ func TestMySQL(t *testing.T) {
 func TestMySQLOwnQueries(t *testing.T) {
 	r := newMySQLRig(t)
 	r.testOwnQueries(t, r.spec(t, ""))
+	r.testRows(t, r.spec(t, ""))
 	// Several statements at once are not allowed even if the DSN says so.
 	s := spec(t, "mysql", "{type: mysql, dsn: %q}", r.dsn(r.server.Addr, nasty)+"?multiStatements=true&interpolateParams=false")
 	r.testOwnQueries(t, s)

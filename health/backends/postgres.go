@@ -31,8 +31,8 @@ var postgresLayouts = []string{"plain", "symfony", "laravel"}
 
 func init() {
 	health.Register(health.Kind{
-		InFlightNow: true,
-		Type:        "postgres", QueueKeys: sqlQueueKeys, Layouts: postgresLayouts, CheckQueue: checkSQLQueue,
+		InFlightNow: true, Asked: []string{"query"},
+		Type: "postgres", QueueKeys: sqlQueueKeys, Layouts: postgresLayouts, CheckQueue: checkSQLQueue,
 	}, postgresConfig{Timeout: health.DefaultTimeout}, openPostgres)
 }
 

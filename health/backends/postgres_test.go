@@ -63,6 +63,7 @@ func TestPostgres(t *testing.T) {
 func TestPostgresOwnQueries(t *testing.T) {
 	r := newPostgresRig(t)
 	r.testOwnQueries(t, r.spec(t, ""))
+	r.testRows(t, r.spec(t, ""))
 	for _, c := range r.content(t, "SELECT tablename, false FROM pg_tables WHERE tablename IN ('mine', 'messages')") {
 		if c != "messages" {
 			t.Errorf("a query left %s", c)

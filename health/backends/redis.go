@@ -32,6 +32,7 @@ type redisConfig struct {
 func init() {
 	health.Register(health.Kind{
 		Type: "redis", QueueKeys: []string{"name", "layout", "prefix", "group"}, Layouts: redisLayoutNames, CheckQueue: checkRedisQueue,
+		Asked: []string{"key"},
 	}, redisConfig{Timeout: health.DefaultTimeout}, openRedis)
 }
 

@@ -27,8 +27,8 @@ type sqliteConfig struct {
 
 func init() {
 	health.Register(health.Kind{
-		InFlightNow: true,
-		Type:        "sqlite", QueueKeys: sqlQueueKeys, Layouts: sqlLayouts, CheckQueue: checkSQLQueue,
+		InFlightNow: true, Asked: []string{"query"},
+		Type: "sqlite", QueueKeys: sqlQueueKeys, Layouts: sqlLayouts, CheckQueue: checkSQLQueue,
 	}, sqliteConfig{Timeout: health.DefaultTimeout}, openSQLite)
 }
 

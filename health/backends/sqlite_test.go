@@ -62,6 +62,7 @@ func TestSQLiteOwnQueries(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "q.db")
 	r := newSQLRig(t, sqliteDB(t, path, "wal"), sqLite)
 	r.testOwnQueries(t, sqliteSpec(t, path))
+	r.testRows(t, sqliteSpec(t, path))
 	if _, err := os.Stat("/tmp/qsuper-must-not-exist"); err == nil {
 		t.Error("a query made a file")
 	}
