@@ -61,6 +61,9 @@ func TestDirectoryReplacedByALink(t *testing.T) {
 	check(t, os.Rename(filepath.Join(dir, "logs"), filepath.Join(dir, "away")))
 	check(t, os.Symlink(victim, filepath.Join(dir, "logs")))
 	p.Reopen()
+	heard := make(chan struct{})
+	p.do(func() { close(heard) })
+	<-heard // a pass that had begun before would write to the old file
 	c.write("evil\n")
 	eventually(t, "the trouble shows", func() bool { return s.Stats().Degraded != "" })
 	if left, _ := os.ReadDir(victim); len(left) != 0 {

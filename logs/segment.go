@@ -132,6 +132,10 @@ func open(path string, k int, packed bool) (*segment, error) {
 	return openPlain(rotated(path, k))
 }
 
+// holes is how many names in a row must be missing until there are no more files: a
+// rotation at work makes one, and while we look at the next there may be another.
+const holes = 4
+
 // walk calls visit for the files of a log from the newest to the oldest, each
 // once, also while they are being rotated: names only move away from the walk,
 // so that a file may be met twice but not missed. It ends when visit says so.
@@ -147,7 +151,7 @@ func walk(path string, visit func(g *segment, k int) (more bool, err error)) err
 		}
 	}()
 	missing := 0
-	for k := 0; missing < 2; k++ { // one hole may be a rotation at work
+	for k := 0; missing < holes; k++ {
 		missing++
 		for _, packed := range []bool{false, true} {
 			g, err := open(path, k, packed)

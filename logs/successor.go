@@ -57,7 +57,7 @@ func (f *follower) successor() (next *segment, lost bool, err error) {
 // is none of them.
 func (f *follower) find() (int, error) {
 	missing := 0
-	for k := 1; missing < 2; k++ {
+	for k := 1; missing < holes; k++ {
 		missing++
 		for _, packed := range []bool{false, true} {
 			g, err := open(f.path, k, packed)
