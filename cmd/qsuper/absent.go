@@ -1,10 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -12,6 +16,7 @@ import (
 	"qsuper/control"
 	"qsuper/internal/kind"
 	"qsuper/pidfile"
+	"qsuper/proc"
 )
 
 // absent says more of a daemon that does not answer: it may live, with consumers
@@ -24,7 +29,7 @@ func (a *app) absent(err error) error {
 	dir := a.stateDir()
 	keeper := pidfile.Holder(dir)
 	if keeper == 0 {
-		return err
+		return unwatched(dir, none)
 	}
 	alive := fmt.Sprintf("the daemon lives (keeper pid %d), and so do its consumers, but ", keeper)
 	c, crashed := pidfile.ReadCrashes(dir, keeper)
@@ -38,6 +43,54 @@ func (a *app) absent(err error) error {
 	return &exitError{
 		code: exitNoDaemon, err: fmt.Errorf("%sit does not answer at %s", alive, none.Socket),
 		hint: "it starts or ends, or its socket was removed and is made again within 10 s, or it listens elsewhere: try again, then look into its log",
+	}
+}
+
+// maxNamed is how many processes of one consumer are named.
+const maxNamed = 5
+
+// unwatched names what a daemon that died has left running, by its record of runs.
+// Who may not read that hears no more than that nobody answers.
+func unwatched(dir string, none *control.NoDaemon) error {
+	runs, err := pidfile.ReadRuns(dir)
+	if err != nil {
+		return none
+	}
+	slices.SortFunc(runs, func(a, b pidfile.Run) int { return cmp.Or(strings.Compare(a.Slot, b.Slot), cmp.Compare(a.PID, b.PID)) })
+	alive := map[string][]string{}
+	var names []string
+	total := 0
+	for _, r := range runs {
+		name, _, _ := strings.Cut(r.Slot, "/")
+		p, err := proc.Adopt(r.PID, r.Began, r.Started)
+		if r.PID <= 0 || err != nil {
+			continue
+		}
+		p.Close()
+		if total++; alive[name] == nil {
+			names = append(names, name)
+		}
+		alive[name] = append(alive[name], strconv.Itoa(r.PID))
+	}
+	if total == 0 {
+		return none
+	}
+	for i, name := range names {
+		pids := alive[name]
+		more := ""
+		if n := len(pids) - maxNamed; n > 0 {
+			pids, more = pids[:maxNamed], fmt.Sprintf(" and %d more", n)
+		}
+		names[i] = fmt.Sprintf("%s (pid %s%s)", name, strings.Join(pids, ", "), more)
+	}
+	what := "one process"
+	if total > 1 {
+		what = fmt.Sprintf("%d processes", total)
+	}
+	return &exitError{
+		code: exitNoDaemon,
+		err:  fmt.Errorf("%w; a daemon that died has left %s running, and nobody watches: %s", none, what, strings.Join(names, ", ")),
+		hint: `"qsuper start" (under systemd "systemctl start qsuper") goes on with what runs, "qsuper cleanup" stops it, each with its grace`,
 	}
 }
 
