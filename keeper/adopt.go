@@ -141,7 +141,10 @@ func (s *slot) holdOpen() {
 // lastWords keeps what a process has printed that ended while no keeper was
 // there: it is in the pipe as long as an engine without a keeper holds that.
 func (k *keeper) lastWords(name string) {
-	s := &slot{k: k, name: name}
+	s := k.slots[name]
+	if s == nil {
+		s = &slot{k: k, name: name}
+	}
 	s.holdOpen()
 	if n, err := unix.IoctlGetInt(s.hold, unix.TIOCINQ); s.hold == 0 || err != nil || n == 0 {
 		s.letGo()
@@ -176,7 +179,6 @@ func (k *keeper) adopted(a AdoptRequest) error {
 		return nil
 	}
 	s.letGo()
-	s.fresh = false
 	return nil
 }
 

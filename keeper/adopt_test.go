@@ -305,3 +305,47 @@ func nothingLeavesItsRun(t *testing.T, r *rig) {
 	eventually(t, "what fled is gone too", func() bool { return !alive(pid) })
 	l.start("left/0", 2, r.spec("left/0", "exec sleep 1000"))
 }
+
+// What the engine has left with a slot is there for the next keeper, whether something
+// runs in it or not, but not after an end in good order, nor after a drop.
+func TestMemosOutliveTheKeeper(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	l, _ := r.connect()
+	st := l.start("runs/0", 1, r.spec("runs/0", "exec sleep 1000"))
+	nobodys(t, st.PID)
+	l.ask(l.Ack(AckRequest{Slot: "runs/0", Memo: []byte("of one that runs")}))
+	l.ask(l.Ack(AckRequest{Slot: "waits/0", Memo: []byte("until tomorrow")}))
+	l.ask(l.Ack(AckRequest{Slot: "dropped/0", Memo: []byte("x")}))
+	l.ask(l.Drop(DropRequest{Slot: "dropped/0"}))
+	l.list()
+	for range 2 {
+		r.die(l)
+		r.startKeeper()
+		var slots map[string]SlotInfo
+		l, slots = r.connect()
+		if a, b := slots["runs/0"], slots["waits/0"]; len(slots) != 2 || string(a.Memo) != "of one that runs" || a.PID != st.PID || string(b.Memo) != "until tomorrow" || b.PID != 0 || b.Adopted {
+			t.Errorf("%+v", slots)
+		}
+	}
+	l, slots := r.upgrade(l)
+	if string(slots["waits/0"].Memo) != "until tomorrow" {
+		t.Errorf("%+v", slots)
+	}
+	l.ask(l.Ack(AckRequest{Slot: "waits/0", Memo: []byte("until next week")}))
+	l.list()
+	r.die(l)
+	r.startKeeper()
+	if l, slots = r.connect(); string(slots["waits/0"].Memo) != "until next week" || string(slots["runs/0"].Memo) != "of one that runs" {
+		t.Errorf("%+v", slots)
+	}
+	l.ask(l.Quit(QuitRequest{}))
+	r.code()
+	r.startKeeper()
+	_, slots = r.connect()
+	for name, s := range slots {
+		if s.Memo != nil {
+			t.Errorf("%s: %+v", name, s)
+		}
+	}
+}

@@ -51,6 +51,7 @@ type keeper struct {
 	poll   *poller
 	pump   *logs.Pump
 	runs   *pidfile.Runs
+	memos  *pidfile.Memos // nil: they cannot be kept
 	engine engine
 	slots  map[string]*slot
 	live   int // slots in which something runs
@@ -147,6 +148,7 @@ func Run(ctx context.Context, opt Options) (code int, err error) {
 	if err != nil {
 		return 1, err
 	}
+	k.clearMemos()
 	unmarkEnding(opt.StateDir)
 	return k.code, pumpErr
 }
@@ -191,6 +193,7 @@ func open(opt Options) (*keeper, error) {
 		unmarkEnding(opt.StateDir)
 	}
 	k.openTree()
+	k.openMemos()
 	k.store = k.openStorage(opt.Store)
 	k.inherit(left)
 	k.store.receive(opt.Store)
@@ -211,6 +214,9 @@ func (k *keeper) close() {
 	unix.Close(k.null)
 	k.oom.Close()
 	k.runs.Close()
+	if k.memos != nil {
+		k.memos.Close()
+	}
 	for _, s := range k.slots {
 		s.prune()
 	}

@@ -34,20 +34,20 @@ type slot struct {
 	again  *Again       // standing order for the end of the run; nil: none
 	lease  *Lease       // of the latest start; nil: the slot is this host's own
 
-	stream *logs.Stream // nil: output is thrown away
-	fifo   string
-	fresh  bool         // no process of this keeper has written to it yet
-	fifoFD int          // the stream's, to open the same pipe again by
-	inode  uint64       // of the pipe; only looked for where there is a store
-	group  *proc.Cgroup // nil: none, or not made yet
-	limits Limits       // that the group was made with
-	missed string       // which of them do not hold, and why
-	spent  bool         // it was killed, and cannot have another process
-	deaf   bool         // nobody counts out-of-memory kills in it
-	hold   int          // the pipe of an adopted process while nobody reads it; 0: none
-	owner  int          // user who has the pipe
-	log    Log
-	told   string // LogState.Degraded that the engine was told last
+	stream  *logs.Stream // nil: output is thrown away
+	fifo    string
+	foreign bool         // somebody else may have written to it since
+	fifoFD  int          // the stream's, to open the same pipe again by
+	inode   uint64       // of the pipe; only looked for where there is a store
+	group   *proc.Cgroup // nil: none, or not made yet
+	limits  Limits       // that the group was made with
+	missed  string       // which of them do not hold, and why
+	spent   bool         // it was killed, and cannot have another process
+	deaf    bool         // nobody counts out-of-memory kills in it
+	hold    int          // the pipe of an adopted process while nobody reads it; 0: none
+	owner   int          // user who has the pipe
+	log     Log
+	told    string // LogState.Degraded that the engine was told last
 }
 
 func (s *slot) remember(memo []byte) error {
@@ -55,7 +55,7 @@ func (s *slot) remember(memo []byte) error {
 		return fmt.Errorf("%w: a memo of %d bytes", errFrame, len(memo))
 	}
 	if memo != nil {
-		s.memo = memo
+		s.keepMemo(memo)
 	}
 	return nil
 }
@@ -82,19 +82,26 @@ func (s *slot) start(id uint64) error {
 	if err := s.lease.holds(proc.Boottime()); err != nil {
 		return err
 	}
-	// First, for whoever holds the slot in our place may be waiting for a reader.
-	if err := s.attach(spec, (*logs.Pump).Attach); err != nil {
-		return fmt.Errorf("prepare output of %s: %w", s.name, err)
-	}
 	held, err := s.lock(spec)
+	way := (*logs.Pump).AttachAfter // nobody lives who would end the line in the file
 	if err != nil {
+		way = (*logs.Pump).Attach // whoever has the slot in our place may be waiting for a reader
+	}
+	if failed := s.attach(spec, way); failed != nil {
+		err = fmt.Errorf("prepare output of %s: %w", s.name, failed)
+	}
+	if err != nil {
+		s.foreign = true
+		if held != nil {
+			_ = held.Release() // closing a lock file has nothing to lose
+		}
 		return err
 	}
-	failpoint.Hit(failpoint.LockBeforeSpawn)
-	if s.fresh {
-		s.fresh = false
-		s.stream.EndOfRun(func() {}) // nobody lives who would end the line in the file
+	if s.foreign && s.stream != nil {
+		s.stream.EndOfRun(func() {})
 	}
+	s.foreign = false
+	failpoint.Hit(failpoint.LockBeforeSpawn)
 	r := newRun(s, id, spec)
 	s.k.serial++ // numbers of runs begin again when a slot has been dropped
 	r.lock, r.serial = held, s.k.id+"-"+strconv.FormatUint(s.k.serial, 36)
@@ -191,7 +198,7 @@ func (s *slot) attach(spec *Spec, way func(*logs.Pump, int, logs.Options) (*logs
 			if s.stream, err = way(s.k.pump, fd, spec.Log.options()); err != nil {
 				return err
 			}
-			s.fifo, s.fifoFD, s.owner, s.log, s.fresh = spec.FIFO, fd, os.Geteuid(), spec.Log, true
+			s.fifo, s.fifoFD, s.owner, s.log = spec.FIFO, fd, os.Geteuid(), spec.Log
 			s.k.store.putIn(s)
 		}
 	}
@@ -222,7 +229,7 @@ func (s *slot) detach() {
 	if s.stream != nil {
 		s.k.store.takeOut(s.inode)
 		s.stream.Close()
-		s.stream, s.fifo, s.fresh = nil, "", false
+		s.stream, s.fifo = nil, ""
 		s.tellLog()
 	}
 }
@@ -235,6 +242,9 @@ func (s *slot) drop() {
 	}
 	s.prune()
 	s.k.runs.Forget(s.name)
+	if s.k.memos != nil {
+		s.k.memos.Forget(s.name)
+	}
 }
 
 // openFIFO opens a FIFO for reading in the way that has no end of file, and

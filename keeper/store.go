@@ -132,12 +132,12 @@ func (st *storage) receive(s *Store) {
 	for _, fd := range s.given {
 		ino, _ := inodeOf(fd)
 		name, known := slots[ino]
-		if known && st.k.slots[name] == nil {
+		if known && st.k.unheard(name) {
 			st.k.lastWords(name) // of a run that no record tells of
 		}
 		if st.sock >= 0 {
 			st.has[ino] = struct{}{}
-			if !known || st.k.slots[name] == nil {
+			if !known || st.k.unheard(name) {
 				st.takeOut(ino)
 			}
 		}
@@ -145,6 +145,12 @@ func (st *storage) receive(s *Store) {
 	}
 	st.k.log.Debug("the service manager has held pipes", "pipes", len(s.given))
 	s.given = nil
+}
+
+// unheard says whether nobody has or holds the pipe of a slot here.
+func (k *keeper) unheard(name string) bool {
+	s := k.slots[name]
+	return s == nil || s.hold == 0 && s.stream == nil
 }
 
 // pipes are the slots of all pipes in the state directory, by inode.

@@ -108,7 +108,8 @@ func (k *keeper) inherit(left []pidfile.Run) {
 // not be taken back: then it is adopted from the record.
 func (k *keeper) restore(h *heldSlot) bool {
 	s := k.slotOf(h.Name)
-	s.spec, s.memo, s.exit, s.lease = h.Spec, h.Memo, h.Exit, h.Lease
+	s.spec, s.exit, s.lease = h.Spec, h.Exit, h.Lease
+	s.keepMemo(h.Memo)
 	if h.Group && k.tree != nil {
 		s.group, s.spent, s.limits = k.tree.Find(h.Name), h.Spent, h.Limits
 	}
@@ -142,14 +143,17 @@ func (s *slot) reattach(h *heldSlot) error {
 	if err != nil {
 		return err
 	}
-	if s.stream, err = s.k.pump.Resume(fd, h.Log.options(), h.Output); err != nil {
+	way := s.k.pump.Resume
+	if h.Run == nil { // nobody lives who would end the line
+		way = s.k.pump.ResumeAfter
+	}
+	if s.stream, err = way(fd, h.Log.options(), h.Output); err != nil {
 		return err
 	}
 	s.fifo, s.fifoFD, s.owner, s.log = h.FIFO, fd, os.Geteuid(), h.Log
 	if s.spec != nil {
 		s.owner = s.spec.uid()
 	}
-	s.fresh = h.Run == nil
 	if h.Stored {
 		s.k.store.stored(s)
 	}

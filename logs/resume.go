@@ -31,6 +31,18 @@ func (s *Stream) Begun() Begun {
 
 // Resume is Attach where another pump has left off.
 func (p *Pump) Resume(fd int, o Options, b Begun) (*Stream, error) {
+	s := p.resumed(fd, o, b)
+	return p.attach(s, func() { s.know(b) }, s.listen)
+}
+
+// ResumeAfter is AttachAfter where another pump has left off.
+func (p *Pump) ResumeAfter(fd int, o Options, b Begun) (*Stream, error) {
+	s := p.resumed(fd, o, b)
+	s.streak = flowing // not in epoll yet
+	return p.attach(s, func() { s.know(b) }, s.takeRest)
+}
+
+func (p *Pump) resumed(fd int, o Options, b Begun) *Stream {
 	s := &Stream{p: p, fd: fd, o: o}
 	s.file.fd = -1
 	s.file.inLine = b.File
@@ -39,10 +51,13 @@ func (p *Pump) Resume(fd int, o Options, b Begun) (*Stream, error) {
 	s.hold = b.Held
 	s.dropped.Store(b.Dropped)
 	s.lines.Store(b.Lines)
-	return p.attach(s, func() {
-		s.state.Store(0) // how the file ends is known
-		if b.InLine {
-			s.state.Store(inLine)
-		}
-	}, s.listen)
+	return s
+}
+
+// know sets what is known: how the file ends.
+func (s *Stream) know(b Begun) {
+	s.state.Store(0)
+	if b.InLine {
+		s.state.Store(inLine)
+	}
 }

@@ -56,3 +56,57 @@ func TestResumeInsideALine(t *testing.T) {
 		}
 	}
 }
+
+// What a dead process has left in the pipe is a line of its own, however soon the next
+// one writes, and however late the pump runs.
+func TestAttachAfter(t *testing.T) {
+	for _, prefix := range []string{PrefixNone, PrefixTime} {
+		for _, resumed := range []bool{false, true} {
+			dir := t.TempDir()
+			fifo, path := filepath.Join(dir, "fifo"), filepath.Join(dir, "log")
+			check(t, unix.Mkfifo(fifo, 0o600))
+			open := func() int {
+				fd, err := unix.Open(fifo, unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+				check(t, err)
+				return fd
+			}
+			consumer := open()
+			defer unix.Close(consumer)
+			write := func(text string) {
+				_, err := unix.Write(consumer, []byte(text))
+				check(t, err)
+			}
+			check(t, os.WriteFile(path, []byte("to"), 0o600))
+			write("rn\nend")
+			p, err := NewPump(nil)
+			check(t, err)
+			o := Options{To: ToFile, Path: path, Prefix: prefix}
+			if resumed {
+				_, err = p.ResumeAfter(open(), o, Begun{InLine: true, File: true, Open: true, Size: 2})
+			} else {
+				_, err = p.AttachAfter(open(), o)
+			}
+			check(t, err)
+			write("next\nlast")
+			ctx, cancel := context.WithCancel(context.Background())
+			ended := make(chan error)
+			go func() { ended <- p.Run(ctx) }()
+			eventually(t, "all is there", func() bool { return strings.HasSuffix(contents(t, path), "last") })
+			write(" one\n")
+			eventually(t, "it goes on", func() bool { return strings.HasSuffix(contents(t, path), "last one\n") })
+			cancel()
+			check(t, <-ended)
+			var ends []string
+			for line := range strings.Lines(contents(t, path)) {
+				_, text, ok := strings.Cut(line, "Z ")
+				if !ok {
+					text = line
+				}
+				ends = append(ends, strings.TrimSuffix(text, "\n"))
+			}
+			if got := strings.Join(ends, "|"); got != "torn|end|next|last one" {
+				t.Errorf("%s, resumed %v: %q", prefix, resumed, got)
+			}
+		}
+	}
+}

@@ -160,6 +160,10 @@ func (s *Stream) takeRest() error {
 	if err != nil {
 		return err
 	}
+	if left == 0 && s.state.Load() == 0 {
+		s.streak = 0
+		return s.listen()
+	}
 	s.p.calls = append(s.p.calls, func() {
 		s.drain(left)
 		s.endLine()
@@ -168,7 +172,9 @@ func (s *Stream) takeRest() error {
 			s.p.busy = append(s.p.busy, s)
 		}
 	})
-	s.p.wake()
+	if len(s.p.calls) == 1 {
+		s.p.wake()
+	}
 	return nil
 }
 

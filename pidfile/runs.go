@@ -57,6 +57,8 @@ type Runs struct {
 	index map[string]int64 // line of a slot; line 0 names the boot
 	free  []int64
 	next  int64
+
+	before, table uint64 // inodes of the record of the daemon before, 0 = none, and of this one
 }
 
 const (
@@ -96,7 +98,7 @@ func OpenRuns(dir string) (*Runs, []Run, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("create record of runs: %w", err)
 	}
-	r := &Runs{f: f, index: map[string]int64{}, next: 1}
+	r := &Runs{f: f, index: map[string]int64{}, next: 1, before: inode(path), table: inode(f.Name())}
 	_, err = f.WriteAt(head[:], 0)
 	for _, run := range left {
 		err = errors.Join(err, r.Put(run))
@@ -108,6 +110,15 @@ func OpenRuns(dir string) (*Runs, []Run, error) {
 		return nil, nil, errors.Join(fmt.Errorf("write record of runs: %w", err), f.Close())
 	}
 	return r, left, nil
+}
+
+// inode is the number of a file; 0 = it is not there.
+func inode(path string) uint64 {
+	var st unix.Stat_t
+	if unix.Lstat(path, &st) != nil {
+		return 0
+	}
+	return st.Ino
 }
 
 // survivors are the runs of a record that begins with head, of whatever version.

@@ -20,10 +20,7 @@ func (c *consumer) adopt(m keeper.SlotInfo, now time.Time) {
 		c.grow()
 	}
 	u := c.units[n]
-	c.recollect(u.recall(m.Memo, 2*max(c.cfg.Backoff.Max, time.Minute), now), now)
-	if e := u.state.Last; e.Run != 0 {
-		c.memory.Breaker.Recall(n, e, now)
-	}
+	c.recall(u, m, now)
 	if c.job != nil {
 		u.state.Run = max(u.state.Run, c.job.rec.Runs[n])
 		c.job.adopt(u, m)
@@ -61,8 +58,25 @@ func (c *consumer) adopt(m keeper.SlotInfo, now time.Time) {
 	}
 }
 
-// retake tells a new keeper what a process of the one before it is. What was
-// remembered of the slot has gone with that one, apart from what the process was
+// recall takes what an earlier engine has remembered of a slot, and of the consumer
+// with it. What failed with another configuration may be repaired: of that only the
+// exits count, for people.
+func (c *consumer) recall(u *unit, m keeper.SlotInfo, now time.Time) {
+	fresh := u.state
+	of := u.recall(m.Memo, 2*max(c.cfg.Backoff.Max, time.Minute), now)
+	if m.PID == 0 && u.finger != "" && u.finger != c.finger() {
+		fresh.Last, fresh.Run = u.state.Last, max(u.state.Run, fresh.Run)
+		u.state = fresh
+		return
+	}
+	c.recollect(of, now)
+	if e := u.state.Last; e.Run != 0 {
+		c.memory.Breaker.Recall(u.n, e, now)
+	}
+}
+
+// retake tells a new keeper what a process of the one before it is. Where that
+// could not keep what was remembered of the slot, the tag tells what the process was
 // made from.
 func (c *consumer) retake(u *unit, m keeper.SlotInfo) {
 	if u.finger == "" {

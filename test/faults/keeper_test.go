@@ -3,7 +3,9 @@ package faults
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"qsuper/test/rig"
 )
@@ -16,6 +18,7 @@ var keeperFaults = []fault{
 	{name: "F002_LastWordsWhileNobodyLives", score: 20, run: lastWords},
 	{name: "F002_KeeperKilledAgainAndAgain", score: 20, run: keeperKilledOften},
 	{name: "F002_ConsumersEndWhileNobodyWatches", score: 20, run: endUnseen},
+	{name: "F002_WaitsOutliveTheKeeper", score: 20, run: waitsOutlive},
 	{name: "F002_KeeperKilledDuringStop", score: 20, run: keeperKilledDuringStop},
 	{name: "F002_CleanupAfterKeeperAndEngine", score: 20, run: cleanUp},
 	{name: "F002_CleanupThatHasToKill", score: 20, run: cleanUpByForce},
@@ -90,6 +93,13 @@ func noSecondCopy(t *testing.T) {
 	list := f.begun(n)
 	f.killKeeper(true)
 	f.stillThere(list)
+	r := f.Run("status")
+	said := r.Stdout + r.Stderr
+	for _, want := range []string{fmt.Sprintf("left %d processes running, and nobody watches: talk (pid ", n), fmt.Sprintf("and %d more)", n-5), `"qsuper cleanup"`, `"qsuper start"`} {
+		if r.Code != 4 || !strings.Contains(said, want) {
+			t.Errorf("status: exit %d, without %q:\n%s", r.Code, want, said)
+		}
+	}
 	f.Start()
 	ticks := len(f.journal.of(t, "tick"))
 	eventually(t, rig.Patience, "they go on for a while", func() bool { return len(f.journal.of(t, "tick")) > ticks+n*20 })
@@ -199,6 +209,54 @@ func endUnseen(t *testing.T) {
 	if again := len(f.journal.begins(t)); again != n+n/2 {
 		t.Errorf("%d starts, expected %d", again, n+n/2)
 	}
+}
+
+// A wait after a failure goes on under the next keeper, and so does the end of what
+// exited for good; an end in good order, or a change of what failed, ends both.
+func waitsOutlive(t *testing.T) {
+	f := newFleet(t)
+	consumers := func(words string) string {
+		return f.file("", crew("waits", "lines 1 "+words, "backoff: {initial: 1h, max: 1h}"), crew("final", "code 7 life 1ms", "exit: {permanent: [7]}"))
+	}
+	f.Write(consumers("code 3 life 1ms"))
+	f.Start()
+	f.begun(2)
+	state := func(name, code string) func() bool {
+		return func() bool {
+			c := f.Consumer(name)
+			return len(c.Slots) == 1 && c.Slots[0].Code == code && c.Slots[0].LastExit != nil && c.Slots[0].LastExit.Code > 0
+		}
+	}
+	kept := func() {
+		t.Helper()
+		eventually(t, rig.Patience, "it waits", state("waits", "backoff"))
+		eventually(t, rig.Patience, "the other has ended for good", state("final", "permanent"))
+	}
+	kept()
+	deadline := f.Consumer("waits").Slots[0].Deadline
+	for range 2 {
+		f.killKeeper(true)
+		f.Start()
+		kept()
+		if now := f.Consumer("waits").Slots[0].Deadline; now.Sub(deadline).Abs() > time.Second {
+			t.Errorf("it waited until %s, and waits until %s", deadline, now)
+		}
+		f.KillEngine()
+		kept()
+	}
+	if n := len(f.journal.begins(t)); n != 2 {
+		t.Errorf("%d starts", n)
+	}
+	f.killKeeper(true)
+	f.Write(consumers("code 3 life 2ms"))
+	f.Start()
+	f.begun(3)
+	kept()
+	f.StopAll()
+	f.Start()
+	f.begun(5)
+	kept()
+	f.quiesce(0)
 }
 
 // Stopped means stopped, also by a keeper that is dead: the next one goes on

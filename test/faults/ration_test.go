@@ -65,9 +65,14 @@ func crashStorm(t *testing.T) {
 		f.JSON(&why, "explain", "storm")
 		return why.Gate("breaker").State == "closed"
 	})
-	for range 3 { // each engine goes on with the hold of the one before
+	for i := range 3 { // each engine goes on with the hold of the one before, also under another keeper
 		began := len(f.journal.begins(t))
-		f.KillEngine()
+		if i == 1 {
+			f.killKeeper(true)
+			f.Start()
+		} else {
+			f.KillEngine()
+		}
 		eventually(t, rig.Patience, "one more is tried, and crashes", func() bool {
 			return len(f.journal.begins(t)) > began && f.Consumer("storm").Running == 0
 		})

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"qsuper/test/rig"
 )
 
@@ -135,13 +137,37 @@ func (s *soak) ask(args ...string) {
 
 func (s *soak) both(first, second string) {
 	who := s.somebody()
+	slow := time.AfterFunc(15*time.Second, func() { s.whyStill(who) })
 	s.ask(first, who)
+	slow.Stop()
 	for _, p := range s.processes() {
 		if first == "stop" && strings.HasPrefix(p.slot, who+"/") { // a pause does not wait
 			s.T.Errorf("O2 left behind: after %s %s there is %+v", first, who, p)
 		}
 	}
 	s.ask(second, who)
+}
+
+// whyStill tells what is known of a consumer's processes that take long to stop.
+func (s *soak) whyStill(who string) {
+	for _, p := range s.processes() {
+		if !strings.HasPrefix(p.slot, who+"/") {
+			continue
+		}
+		unread := -1
+		if fd, err := unix.Open(fmt.Sprintf("/proc/%d/fd/1", p.pid), unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0); err == nil {
+			unread, _ = unix.IoctlGetInt(fd, unix.TIOCINQ)
+			unix.Close(fd)
+		}
+		status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.pid))
+		s.T.Logf("%+v does not end: %d bytes unread in its pipe\n%s", p, unread, status)
+		for _, r := range s.journal.read(s.T) {
+			if r.PID == p.pid && r.Event != "tick" {
+				s.T.Logf("  %+v", r)
+			}
+		}
+	}
+	s.T.Logf("the daemon's log ends with:\n%s", rig.Tail(s.Path("daemon.log"), 8000))
 }
 
 func (s *soak) killTheEngine() {

@@ -41,14 +41,16 @@ type ConsumerStatus struct {
 }
 
 type SlotStatus struct {
-	Slot     int    `json:"slot"`
-	Phase    string `json:"phase"`
-	PID      int    `json:"pid"`
-	Run      int    `json:"run"`
-	Failures int    `json:"failures"`
-	Reason   string `json:"reason"`
-	Adopted  bool   `json:"adopted"`
-	LastExit *Exit  `json:"last_exit"`
+	Slot     int       `json:"slot"`
+	Phase    string    `json:"phase"`
+	PID      int       `json:"pid"`
+	Run      int       `json:"run"`
+	Failures int       `json:"failures"`
+	Code     string    `json:"code"`
+	Reason   string    `json:"reason"`
+	Deadline time.Time `json:"deadline"` // zero: there is none
+	Adopted  bool      `json:"adopted"`
+	LastExit *Exit     `json:"last_exit"`
 }
 
 type Exit struct {
