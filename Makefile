@@ -2,6 +2,9 @@
 
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+# What packages are called: the tag, and behind it, without one too, how far the tree is from there.
+PACKAGE ?= $(shell git describe --tags --match 'v[0-9]*' 2>/dev/null | sed 's/^v//; s/-/+/; s/-/./g' | grep . || git log -1 --format='0.0.0+%cd.%h' --date=format:%Y%m%d%H%M%S)
+NFPM    ?= $(GO) run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.43.4
 LDFLAGS  = -s -w -X main.release=$(VERSION)
 # Packages with goroutines or processes, which is whatever is not pure: always under the race detector.
 PURE     = ./config/... ./internal/... ./plan/... ./schedule/... ./slot/...
@@ -11,7 +14,7 @@ RACE     = $(shell $(GO) list ./... | grep -vE "^qsuper/(config|internal|plan|sc
 DURATION ?= 10m
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test unit servers acceptance faults soak race lint check bench generate packages clean
+.PHONY: help build demo test unit servers acceptance faults soak race lint check bench dist nfpm generate packages clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,8 +63,14 @@ generate: ## files that are made from code
 bench: build ## qsuper beside runit, s6, Supervisor and bare C, in one run
 	$(GO) run ./bench -qsuper bin/qsuper
 
+dist: ## dist/: static binaries for amd64 and arm64, .deb and .rpm
+	GO="$(GO)" NFPM="$(NFPM)" ./deploy/package/build dist $(PACKAGE) amd64 arm64
+
+nfpm:
+	@echo "$(NFPM)"
+
 packages: ## the Debian packages that the tests need
 	./test/install-packages
 
 clean: ## remove what was built
-	rm -rf bin
+	rm -rf bin dist
