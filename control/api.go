@@ -112,6 +112,7 @@ type SlotStatus struct {
 	Deadline   *time.Time  `json:"deadline,omitempty"` // when this phase changes by itself
 	RSSBytes   int64       `json:"rss_bytes"`
 	CPUPercent float64     `json:"cpu_percent"`
+	CPUSeconds float64     `json:"cpu_seconds"` // processor time of the run's processes that live; 0 = not measured
 	LastExit   *ExitStatus `json:"last_exit,omitempty"`
 
 	Output       *OutputState `json:"output,omitempty"`

@@ -35,6 +35,7 @@ type SlotSnapshot struct {
 	Exits    []slot.ExitRecord // newest last
 	RSS      int64             // bytes; 0 = not measured
 	CPU      float64           // percent of one processor; see Detail.Usage
+	Used     time.Duration     // processor time of what lives of the run; 0 = not measured
 	Output   Output
 }
 
@@ -170,7 +171,7 @@ func measure(shots []Snapshot) {
 			if !ok {
 				continue
 			}
-			u.RSS = now1.RSS
+			u.RSS, u.Used = now1.RSS, now1.CPU
 			if age := now.Sub(u.State.Started); u.CPU == 0 && age > 0 {
 				u.CPU = 100 * float64(now1.CPU) / float64(age)
 			}

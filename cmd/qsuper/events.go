@@ -56,7 +56,7 @@ func runEvents(ctx context.Context, c *control.Client, o eventsOptions, out *scr
 			if out.json {
 				writeJSONLine(w, e)
 			} else {
-				fmt.Fprintln(w, eventLine(out, e))
+				fmt.Fprintln(w, eventLine(out, clock(e.At), e))
 			}
 			if o.follow {
 				return w.Flush()
@@ -74,7 +74,7 @@ func writeJSONLine(w io.Writer, v any) {
 }
 
 // eventLine is time, who, transition and reason.
-func eventLine(out *screen, e control.Event) string {
+func eventLine(out *screen, at string, e control.Event) string {
 	who := oneLine(e.Consumer)
 	if e.Slot != nil {
 		who += fmt.Sprintf("/%d", *e.Slot)
@@ -82,7 +82,7 @@ func eventLine(out *screen, e control.Event) string {
 	if who == "" {
 		who = "daemon"
 	}
-	parts := []string{out.paint(dim, clock(e.At)), fmt.Sprintf("%-16s", who)}
+	parts := []string{out.paint(dim, at), fmt.Sprintf("%-16s", who)}
 	if e.From != "" || e.To != "" {
 		change := oneLine(e.From) + " " + out.sign("→", "->") + " " + oneLine(e.To)
 		parts = append(parts, out.paint(phaseStyle(control.SlotStatus{Phase: e.To}), fmt.Sprintf("%-20s", change)))

@@ -46,6 +46,7 @@ func (a *app) commands() []*cobra.Command {
 		newResumeCmd(a),
 		newScaleCmd(a),
 		newStatusCmd(a),
+		newTopCmd(a),
 		newExplainCmd(a),
 		newLogsCmd(a),
 		newEventsCmd(a),

@@ -12,6 +12,7 @@ type column struct {
 	right bool // numbers
 	drop  int  // on a narrow screen the column with the highest number goes first; 0 = it stays
 	flex  bool // takes the room that is left, and is cut there
+	least int  // columns it takes even where its texts are shorter, so that a live table stands still
 }
 
 type cell struct {
@@ -65,9 +66,10 @@ func (t *table) fit(screen int) []int {
 	for i, c := range t.columns {
 		for _, r := range t.rows {
 			if w := runewidth.StringWidth(r.cells[i].text); w > 0 {
-				widths[i] = max(widths[i], w, len(c.title))
+				widths[i] = max(widths[i], w, runewidth.StringWidth(c.title))
 			}
 		}
+		widths[i] = max(widths[i], c.least)
 		if c.flex {
 			flex = i
 		}
