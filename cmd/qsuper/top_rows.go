@@ -55,7 +55,7 @@ func newFleetGrid() *grid[topRow] {
 	return newGrid(func(r *topRow) string { return r.Name }, fleetFinds,
 		gridColumn[topRow]{column{title: "NAME"}, func(_ statusView, r *topRow) cell { return cell{text: oneLine(r.Name)} },
 			byText(func(r *topRow) string { return r.Name })},
-		gridColumn[topRow]{column{title: "STATE"}, func(v statusView, r *topRow) cell { return cell{oneLine(r.State), v.stateStyle(r.ConsumerStatus)} },
+		gridColumn[topRow]{column{title: "STATE"}, func(_ statusView, r *topRow) cell { return cell{oneLine(r.State), stateStyle(r.State, r.Healthy)} },
 			func(a, b *topRow) int { return cmp.Compare(a.severity, b.severity) }},
 		gridColumn[topRow]{column{title: "RUN/WANT", right: true}, func(_ statusView, r *topRow) cell { return r.instances() },
 			byNumber(func(r *topRow) int { return r.Running })},

@@ -126,7 +126,7 @@ func (t *top) tabLine(v statusView) string {
 	line := v.paint(bold, oneLine(t.subject))
 	for _, r := range t.fleet.all {
 		if r.Name == t.consumer() {
-			line += " " + v.paint(v.stateStyle(r.ConsumerStatus), oneLine(r.State))
+			line += " " + v.paint(stateStyle(r.State, r.Healthy), oneLine(r.State))
 		}
 	}
 	for i, name := range []string{"Why", "Instances", "Output", "Events"} {
