@@ -8,29 +8,53 @@ import (
 )
 
 const (
-	burstSize = 64                     // starts
+	burstSize = 32                     // starts, each within burstLull of the one before
 	burstLull = 300 * time.Millisecond // without one
+
+	// How much the heap may grow until garbage is collected, in percent: keeper and
+	// engine are idle most of their life and must be small then; in a burst the
+	// processors are what is short.
+	gcIdle  = 50
+	gcBurst = 300
 )
 
-// Burst gives memory back to the system when many processes have been started and
-// no more follow: a process that has done so keeps what it took, and most of its
-// life it does nothing. The zero value is ready. It is for one goroutine.
+// Frugal has the garbage collector of this process trade processor time under load
+// for memory all the time.
+func Frugal() { debug.SetGCPercent(gcIdle) }
+
+// Burst collects less garbage while many processes are being started, and gives the
+// memory back to the system when no more follow: a process that has done so keeps
+// what it took, and most of its life it does nothing. The zero value is ready, for
+// a process that is Frugal. It is for one goroutine.
 type Burst struct {
 	n     int
+	last  time.Time
 	timer *time.Timer
 }
 
 // Started counts a start.
 func (b *Burst) Started() {
+	now := time.Now()
+	if now.Sub(b.last) >= burstLull {
+		b.n = 0
+	}
+	b.last = now
 	switch b.n++; {
 	case b.n < burstSize:
-	case b.timer == nil:
-		b.timer = time.AfterFunc(burstLull, func() {
-			debug.FreeOSMemory()
-			proc.ReleaseText()
-		})
-	case !b.timer.Reset(burstLull) && b.n > burstSize: // it has fired: the next burst begins
-		b.timer.Stop()
-		b.n = 1
+		return
+	case b.n == burstSize:
+		debug.SetGCPercent(gcBurst)
 	}
+	if b.timer == nil {
+		b.timer = time.AfterFunc(burstLull, b.end)
+	} else {
+		b.timer.Reset(burstLull)
+	}
+}
+
+// end may come while the next burst begins, which collects as usual then.
+func (*Burst) end() {
+	Frugal()
+	debug.FreeOSMemory()
+	proc.ReleaseText()
 }

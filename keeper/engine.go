@@ -52,6 +52,7 @@ type engine struct {
 
 	in, out []byte
 	more    bool          // in holds a whole frame
+	behind  int           // bytes of in behind the request that is being carried out
 	waiting bool          // for the socket to take more of out
 	late    time.Duration // out has only what can wait, and until when; 0: it cannot
 	reload  bool          // a Reload came before the engine said Hello
@@ -192,7 +193,7 @@ func (e *engine) handle() bool {
 			break
 		}
 		if ok {
-			rest = after
+			rest, e.behind = after, len(after)
 			err = e.k.request(t, body)
 		}
 		if err != nil {
@@ -205,6 +206,7 @@ func (e *engine) handle() bool {
 			break
 		}
 	}
+	e.behind = 0
 	if len(rest) == 0 && cap(e.in) > 4*readChunk {
 		e.in = nil // a long frame should not be paid for for ever
 	} else {

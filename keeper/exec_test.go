@@ -87,7 +87,7 @@ func TestUserAndGroupsAreExact(t *testing.T) {
 	}
 }
 
-func TestSettingsOfTheHelper(t *testing.T) {
+func TestSettings(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	l, _ := r.connect()
@@ -113,9 +113,25 @@ func TestSettingsOfTheHelper(t *testing.T) {
 		s := spec
 		c.change(&s)
 		l.ask(l.Drop(DropRequest{Slot: slot0}))
-		l.start(slot0, 1, s)
-		if e := get[Exited](l); !strings.Contains(e.ExecError, c.says) || e.Code != 127 {
-			t.Errorf("%s: %+v", name, e)
+		if err := l.Start(StartRequest{Slot: slot0, Run: 1, Spec: s}); err != nil {
+			t.Fatal(err)
+		}
+		if says := whyNot(l); !strings.Contains(says, c.says) {
+			t.Errorf("%s: %s", name, says)
+		}
+	}
+}
+
+// whyNot is what is told of a program that cannot be executed: when it is started, or
+// where the exec helper is needed, when that has ended.
+func whyNot(l *link) string {
+	l.t.Helper()
+	for {
+		switch m := l.next().(type) {
+		case StartFailed:
+			return m.Err
+		case Exited:
+			return m.ExecError
 		}
 	}
 }

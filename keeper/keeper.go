@@ -34,8 +34,8 @@ const (
 	lullTime = 1
 	// maxReaped bounds what is reaped before what follows from it is done.
 	maxReaped = 4096
-	// spawnerFrom is the number of live processes from which a start goes through
-	// the spawner: below, handing it over costs more than the keeper's own table.
+	// spawnerFrom is the number of live processes from which each start goes through
+	// the spawner: below, handing over a single one costs more than the keeper's own table.
 	spawnerFrom = 64
 	// sweepTime is how long zombies that were re-parented to the keeper wait, and
 	// strangerTime how long the first ones do: as long as there have been none the
@@ -198,6 +198,11 @@ func open(opt Options) (*keeper, error) {
 	k.inherit(left)
 	k.store.receive(opt.Store)
 	return k, nil
+}
+
+// spawns says whether the next start goes through the spawner.
+func (k *keeper) spawns() bool {
+	return k.spawner != nil && (k.live >= spawnerFrom || k.starting > 0 || k.engine.behind > 0)
 }
 
 func (k *keeper) noSpawner(err error) {

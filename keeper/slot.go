@@ -123,7 +123,7 @@ func (s *slot) start(id uint64) error {
 	s.run, s.ghost = r, nil
 	r.foretell()
 	s.k.live++
-	if s.k.spawner == nil || s.k.live < spawnerFrom || p.NeedsHelper() {
+	if !s.k.spawns() || p.NeedsHelper() {
 		r.begun(proc.Start(p))
 		return nil
 	}

@@ -44,7 +44,7 @@ func explain(s *Spec, err error) *StartError {
 		return &StartError{Host, "start " + s.Path, err}
 	case s.Cgroup > 0 && refusedByCgroup(s.Cgroup, err):
 		return &StartError{Host, "start " + s.Path + " in the cgroup of its run", err}
-	case s.NeedsHelper():
+	case s.needsHelper():
 		return &StartError{Host, "start the exec helper", err}
 	case s.Cred != nil && err == syscall.EPERM && os.Geteuid() != 0:
 		return &StartError{Exec, fmt.Sprintf("become user %d", s.Cred.UID), err}
@@ -56,6 +56,11 @@ func explain(s *Spec, err error) *StartError {
 			return &StartError{Exec, "change to directory " + s.Dir, syscall.ENOTDIR}
 		}
 	}
+	return explainExec(s, err)
+}
+
+// explainExec tells why a program cannot be executed.
+func explainExec(s *Spec, err error) *StartError {
 	if err == syscall.ENOENT {
 		if in := interpreter(s); in != "" {
 			return &StartError{Exec, fmt.Sprintf("execute %s: interpreter %q", s.Path, in), err}

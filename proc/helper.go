@@ -9,6 +9,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"qsuper/internal/vfork"
 )
 
 // helperWord is the first argument by which the binary knows that it is to be
@@ -28,6 +30,10 @@ type settings struct {
 
 // NeedsHelper says whether the process is started through the exec helper.
 func (s *Spec) NeedsHelper() bool {
+	return (!vfork.Supported || noVfork.Load()) && s.needsHelper()
+}
+
+func (s *Spec) needsHelper() bool {
 	return s.Umask != nil || s.NoFile != nil || s.Nice != nil || s.NoNewPrivs
 }
 

@@ -3,6 +3,7 @@ package proc
 import (
 	"bytes"
 	"os"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -14,6 +15,9 @@ import (
 type OOM struct {
 	fd  int
 	own []byte
+
+	mu    sync.Mutex
+	forks int // under way: several threads may fork
 }
 
 // OpenOOM returns nil when the caller has the score 0 itself.
@@ -28,19 +32,29 @@ func OpenOOM() *OOM {
 	if err != nil {
 		return nil
 	}
-	return &OOM{fd, own}
+	return &OOM{fd: fd, own: own}
 }
 
 // lift and restore may be refused where the kernel lets the score go one way
 // only; then it stays as it is.
 func (o *OOM) lift() {
-	if o != nil {
+	if o == nil {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.forks++; o.forks == 1 {
 		_, _ = unix.Pwrite(o.fd, []byte("0"), 0)
 	}
 }
 
 func (o *OOM) restore() {
-	if o != nil {
+	if o == nil {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.forks--; o.forks == 0 {
 		_, _ = unix.Pwrite(o.fd, o.own, 0)
 	}
 }

@@ -44,9 +44,9 @@ type Spec struct {
 	Cgroup int  // the process begins its life in it, see Cgroup.FD; 0 = the caller's
 	OOM    *OOM // nil = the process inherits the caller's oom_score_adj
 
-	// Go's fork cannot set these: the process is started through the exec
-	// helper when one of them is set, which costs about a millisecond. Extra
-	// cannot be used then.
+	// Go's fork cannot set these. Where package vfork cannot be used the process is
+	// started through the exec helper when one of them is set, which costs about a
+	// millisecond; Extra cannot be used then.
 	Umask  *uint32
 	NoFile *uint64 // soft RLIMIT_NOFILE, cut to the hard limit
 	Nice   *int    // -20..19
@@ -101,14 +101,28 @@ func Boottime() time.Duration {
 // or, if the exec helper was needed, will tell through Exit.ExecError why it
 // could not. The error is a *StartError.
 //
-// A Lock is inherited by everything that is started during the call from the same
-// table of descriptors, so one goroutine of a program may start processes with
-// locks, and no other processes at the same time, but through a Spawner.
+// Where package vfork cannot be used, a Lock is inherited by everything that is
+// started during the call from the same table of descriptors, so one goroutine of a
+// program may start processes with locks, and no other processes at the same time,
+// but through a Spawner.
 func Start(s *Spec) (*Process, error) {
 	if s.Path == "" || len(s.Argv) == 0 {
 		return nil, &StartError{Kind: Exec, Op: "start a process", Err: errNoCommand}
 	}
 	p := &Process{pidfd: -1, status: -1}
+	err := p.vfork(s)
+	if err == errNoVfork {
+		err = p.forkExec(s)
+	}
+	if err != nil {
+		p.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// forkExec starts the process by package syscall.
+func (p *Process) forkExec(s *Spec) error {
 	attr := syscall.ProcAttr{Dir: s.Dir, Env: s.Env, Sys: &syscall.SysProcAttr{Setsid: true}}
 	if !s.loose {
 		attr.Sys.PidFD = &p.pidfd
@@ -122,10 +136,10 @@ func Start(s *Spec) (*Process, error) {
 	if s.Output > 0 {
 		fds[1], fds[2] = uintptr(s.Output), uintptr(s.Output)
 	}
-	if s.NeedsHelper() {
+	if s.needsHelper() {
 		r, w, err := statusPipe()
 		if err != nil {
-			return nil, &StartError{Kind: Host, Op: "make a pipe for the exec helper", Err: err}
+			return &StartError{Kind: Host, Op: "make a pipe for the exec helper", Err: err}
 		}
 		defer unix.Close(w)
 		p.status, fds[extraFD], attr.Files = r, uintptr(w), fds[:]
@@ -137,12 +151,10 @@ func Start(s *Spec) (*Process, error) {
 	if s.Cgroup > 0 {
 		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, s.Cgroup
 	}
-	err := p.fork(s, path, argv, &attr)
-	if err != nil {
-		p.Close()
-		return nil, explain(s, err)
+	if err := p.fork(s, path, argv, &attr); err != nil {
+		return explain(s, err)
 	}
-	return p, nil
+	return nil
 }
 
 func (p *Process) fork(s *Spec, path string, argv []string, attr *syscall.ProcAttr) error {

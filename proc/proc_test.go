@@ -251,6 +251,10 @@ func TestUsage(t *testing.T) {
 	if err != nil || at.Processes != 5 || at.RSS < tree.RSS/2 || at.RSS > tree.RSS*2 {
 		t.Errorf("%+v in a sweep, %+v alone; %v", tree, at, err)
 	}
+	eventually(t, "the other sleeps", func() bool {
+		st, ok := readStat(other.PID, make([]byte, 1024))
+		return ok && st.state == 'S'
+	})
 	all := UsageOf([]int{p.PID, other.PID, 1 << 30})
 	if len(all) != 2 || all[other.PID].Processes != 1 {
 		t.Errorf("%+v", all)

@@ -21,7 +21,8 @@ import (
 // small, and while it forks the caller goes on.
 //
 // There are two threads, as most of a start is waiting: for the child to get a
-// processor, to become its program, and to wake whoever has forked it.
+// processor, to become its program, and to wake whoever has forked it. Where package
+// vfork cannot be used they fork one after the other.
 //
 // A thread is locked to its goroutine in Run, which touches no descriptor but
 // its own. The table is a copy of what was open when Run began: the runtime's
@@ -226,7 +227,7 @@ func (s *Spawner) Ready() error {
 
 // Start queues a process. done is posted, up to batchTime after the start when
 // there are more of them; only the goroutine that it is posted to may reap
-// children. Settings that need the exec helper are not possible here.
+// children. Settings that need the exec helper (Spec.NeedsHelper) are not possible here.
 func (s *Spawner) Start(spec *Spec, done func(*Process, error)) {
 	s.mu.Lock()
 	s.jobs = append(s.jobs, job{spec, done})

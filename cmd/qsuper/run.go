@@ -40,10 +40,6 @@ func newRunCmd(a *app) *cobra.Command {
 	return cmd
 }
 
-// gcPercent trades some processor time under load for memory all the time: both
-// processes are idle most of their life.
-const gcPercent = 50
-
 // cgroupsVariable set to off has processes held together as where there are no
 // cgroups, for a host on which they make trouble.
 const cgroupsVariable = "QSUPER_CGROUPS"
@@ -69,7 +65,7 @@ func runRun(ctx context.Context, o runOptions) error {
 
 // runKeeper is the keeper in this process.
 func runKeeper(ctx context.Context, opt keeper.Options) error {
-	debug.SetGCPercent(gcPercent)
+	keeper.Frugal()
 	debug.FreeOSMemory() // the keeper stays small: the file is the engine's business
 	code, err := keeper.Run(ctx, opt)
 	if held, ok := errors.AsType[*pidfile.Held](err); ok {

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -77,7 +76,7 @@ type engine struct {
 // runEngine runs until everything has been stopped, or until the keeper is
 // gone. It stops no consumer by ending: the next engine goes on with them.
 func runEngine(ctx context.Context, o engineOptions) error {
-	debug.SetGCPercent(gcPercent)
+	keeper.Frugal()
 	pipes := &pipes{stateDir: o.stateDir}
 	client, hello, err := pipes.connect()
 	if err != nil {

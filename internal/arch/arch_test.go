@@ -34,7 +34,7 @@ var imports = map[string][]string{
 	"health":             {"internal/kind"},
 	"health/backends":    {"health", "internal/kind"},
 	"keeper":             {"proc", "logs", "lock", "lock/backends/file", "pidfile", "internal/failpoint"},
-	"proc":               {},
+	"proc":               {"internal/vfork"},
 	"logs":               {},
 	"lease":              {"health", "internal/kind"},
 	"lease/backends":     {"lease", "health", "health/backends", "internal/kind"},
@@ -48,6 +48,7 @@ var imports = map[string][]string{
 	"migrate/systemd":    {"migrate"},
 	"internal/kind":      {},
 	"internal/failpoint": {},
+	"internal/vfork":     {},
 	"internal/arch":      {},
 }
 
