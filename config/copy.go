@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"qsuper/internal/kind"
 
@@ -59,7 +60,21 @@ func ReplaceFile(path string, data []byte) error {
 	if err != nil {
 		return errors.Join(err, os.Remove(f.Name()))
 	}
-	return nil
+	return syncDir(filepath.Dir(path))
+}
+
+// syncDir puts a new name on the disk: without it the old file is there again when
+// the power is cut in the seconds after.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	err = d.Sync()
+	if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOTSUP) {
+		err = nil // this file system does not know how
+	}
+	return errors.Join(err, d.Close())
 }
 
 // LoadCopy loads what SaveCopy wrote, whatever has become of the files since.

@@ -12,8 +12,8 @@ import (
 	"qsuper/test/rig"
 )
 
-// Cases of jobs. That the clock is set is not among them: it is everybody's on this
-// host. The runner's tests do that in fake time.
+// Cases of jobs. Those that set the clock are in clock_test.go: it is everybody's on this
+// host.
 var cronFaults = []fault{
 	{name: "P17_FiresComeOnceWhateverDies", score: 20, run: firesOverKills(12)},
 	{name: "P17_FiresComeOnceWhateverDiesLong", score: 20, kind: slow, run: firesOverKills(150)},

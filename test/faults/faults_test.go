@@ -18,6 +18,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getpid() == 1 && os.Getenv(insideEnv) != "" {
+		machineMain()
+	}
 	if socket := os.Getenv(refuseEnv); socket != "" {
 		fmt.Fprintln(os.Stderr, launch(socket, os.Args[1:]))
 		os.Exit(97)
@@ -57,7 +60,7 @@ func (c fault) chosen() bool {
 
 func TestFaults(t *testing.T) {
 	for _, c := range slices.Concat(engineFaults, engineMoreFaults, stopFaults, exitFaults, outputFaults, brokerFaults, deafFaults, fileFaults, idFaults,
-		keeperFaults, scarceFaults, followFaults, rationFaults, betweenFaults, cronFaults) {
+		keeperFaults, scarceFaults, followFaults, rationFaults, betweenFaults, cronFaults, clockFaults, powerFaults) {
 		if !c.chosen() {
 			continue
 		}
