@@ -111,6 +111,7 @@ func (l *loader) consumer(key, n *kind.Node, path string) *Consumer {
 	c.shared()
 	c.process()
 	c.placeholders()
+	c.exposed()
 	return c.Consumer
 }
 

@@ -131,6 +131,7 @@ func (l *loader) job(key, own *kind.Node, path string) *Job {
 	c.exits()
 	c.process()
 	c.placeholders()
+	c.exposed()
 	c.retries(j)
 	if c.Group != "" && !validName.MatchString(c.Group) {
 		l.name(c.node, "group", path+".group", c.Group)

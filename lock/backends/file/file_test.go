@@ -101,6 +101,30 @@ func TestInheritedLock(t *testing.T) {
 	}
 }
 
+// Who holds a slot is named without what may be a password.
+func TestHolderWithoutOptions(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	cmd := exec.Command("flock", "-n", "-F", path, "tail", "/dev/null", "-f", "--retry")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	want := fmt.Sprintf("pid %d (tail /dev/null …)", cmd.Process.Pid)
+	var by string
+	for deadline := time.Now().Add(time.Minute); by != want; <-time.After(2 * time.Millisecond) {
+		l, err := file.Acquire(path)
+		var held *lock.HeldError
+		if errors.As(err, &held) {
+			by = held.By
+		} else if err == nil {
+			_ = l.Release()
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("held by %q, expected %q", by, want)
+		}
+	}
+}
+
 func BenchmarkAcquire(b *testing.B) {
 	path := filepath.Join(b.TempDir(), "lock")
 	for b.Loop() {

@@ -69,10 +69,19 @@ func taker(st *unix.Stat_t) int {
 	return 0
 }
 
-// describe adds the command line, cut to what fits on a line of status.
+// describe adds the command line, cut to what fits on a line of status. It ends before
+// the first option: what follows may be a password, and status is read by more people
+// than the list of processes.
 func describe(pid int) string {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	cmd := strings.TrimSpace(strings.ReplaceAll(string(b), "\x00", " "))
+	words := strings.Split(strings.TrimRight(string(b), "\x00"), "\x00")
+	for i, w := range words {
+		if i > 0 && (strings.HasPrefix(w, "-") || strings.ContainsAny(w, "=@\n ")) {
+			words = append(words[:i], "…")
+			break
+		}
+	}
+	cmd := strings.TrimSpace(strings.Join(words, " "))
 	if err != nil || cmd == "" {
 		return fmt.Sprintf("pid %d", pid)
 	}
