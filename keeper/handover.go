@@ -88,6 +88,7 @@ type heldRun struct {
 	Left      []int         `json:"left,omitempty"`      // who has been counted and was there
 	Serial    string        `json:"serial"`
 	UID       *int          `json:"uid,omitempty"` // nil: what the specification says
+	ToldAt    time.Duration `json:"told_at,omitempty"`
 	Told      []int         `json:"told,omitempty"`
 	Missed    string        `json:"missed,omitempty"`
 	Unsafe    bool          `json:"unsafe,omitempty"`

@@ -90,6 +90,7 @@ func (r *run) signal() {
 	case scopeTree:
 		r.signalTree(sig)
 	case scopeGroup:
+		r.toldAt = proc.Boottime()
 		_ = r.p.SignalGroup(sig)
 	default:
 		_ = r.p.Signal(sig)

@@ -63,6 +63,7 @@ type run struct {
 	exit      *proc.Exit // nil: the process runs
 	exitAt    time.Time
 	ran       time.Duration
+	toldAt    time.Duration   // when the group had the signal; 0: not known
 	told      []int           // besides the process itself, who had the signal for the whole tree
 	members   map[int]*member // left of the run after the process
 	leftovers int             // how many there have been
@@ -202,7 +203,7 @@ func (r *run) leave() {
 		switch {
 		case r.step == StepKill:
 			m.kill()
-		case r.signalled && !r.hadSignal(m.PID):
+		case r.signalled && !r.hadSignal(m):
 			m.ask()
 		}
 	}
@@ -213,13 +214,14 @@ func (r *run) leave() {
 	}
 }
 
-// hadSignal says whether the stop signal has reached a member already.
-func (r *run) hadSignal(pid int) bool {
+// hadSignal says whether the stop signal has reached a member already. One that was
+// forked after it, by a process that was just being asked, has not had it.
+func (r *run) hadSignal(m *member) bool {
 	if r.stopping.Scope == scopeTree {
-		return slices.Contains(r.told, pid)
+		return slices.Contains(r.told, m.PID)
 	}
-	group, err := syscall.Getpgid(pid)
-	return r.stopping.Scope == scopeGroup && err == nil && group == r.p.PID
+	group, err := syscall.Getpgid(m.PID)
+	return r.stopping.Scope == scopeGroup && err == nil && group == r.p.PID && (r.toldAt == 0 || m.ForkedBefore(r.toldAt))
 }
 
 // ready is called when the member has exited.

@@ -190,6 +190,25 @@ func TestScopeGroup(t *testing.T) {
 
 // The signal reaches, once, what is in another session and has lost its parent. The
 // main process waits for the end of both, which nothing but the signal brings.
+// A process that starts another while it is asked to end leaves one that was not asked.
+func TestForkedAfterTheSignal(t *testing.T) {
+	t.Parallel()
+	for _, way := range ways {
+		r := newRig(t, way.env)
+		l, _ := r.connect()
+		s := r.spec(slot0, `trap stop=1 TERM; echo ready; until test -n "$stop"; do sleep 0.01; done; sleep 0.05
+			sh -c 'trap "echo asked; exit 0" TERM; : >up; while :; do sleep 0.01; done' & until test -e up; do sleep 0.01; done; exit 3`)
+		s.Stop.Scope = scopeGroup
+		l.start(slot0, 1, s)
+		r.says(slot0, "ready")
+		l.ask(l.Stop(StopRequest{Slot: slot0, Run: 1, Stop: Stop{Signal: int(syscall.SIGTERM), Scope: scopeGroup, Grace: time.Hour}}))
+		if e := get[Exited](l); e.Code != 3 || e.Step != StepSignal || e.Leftovers == 0 {
+			t.Errorf("%s: %+v", way.name, e)
+		}
+		r.says(slot0, "asked")
+	}
+}
+
 func TestScopeTree(t *testing.T) {
 	const child = `'trap "echo %s; rm -f %[1]s" TERM; echo up; while test -e %[1]s; do sleep 0.02; done'`
 	near, far := fmt.Sprintf(child, "near"), fmt.Sprintf(child, "far")

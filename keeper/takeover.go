@@ -58,7 +58,7 @@ func (r *run) describe(through bool) *heldRun {
 		Deadline: r.deadline, SignalAt: r.signalAt, WakeAt: r.wakeAt,
 		OOMs: r.ooms, OOM: r.oom, Exit: r.exit, ExitAt: r.exitAt, Ran: r.ran,
 		Leftovers: r.leftovers - len(r.members), Left: slices.Sorted(maps.Keys(r.members)),
-		Serial: r.serial, UID: &r.uid, Told: r.told, Missed: r.missed, Unsafe: r.unsafe, Idle: r.idle, Fenced: r.fenced, Frozen: r.frost.thawAt != never,
+		Serial: r.serial, UID: &r.uid, ToldAt: r.toldAt, Told: r.told, Missed: r.missed, Unsafe: r.unsafe, Idle: r.idle, Fenced: r.fenced, Frozen: r.frost.thawAt != never,
 	}
 	if r.spec != r.slot.spec {
 		h.Spec = r.spec
@@ -168,6 +168,7 @@ func (s *slot) retake(h *heldRun) error {
 	r.at, r.adopted = h.At, h.Adopted
 	r.step, r.stopping, r.asked, r.signalled, r.killed = h.Step, h.Stopping, h.Asked, h.Signalled, h.Killed
 	r.deadline, r.signalAt, r.wakeAt = h.Deadline, h.SignalAt, h.WakeAt
+	r.toldAt = h.ToldAt
 	r.serial, r.told, r.missed, r.unsafe, r.idle, r.fenced = h.Serial, h.Told, h.Missed, h.Unsafe, h.Idle, h.Fenced
 	if h.UID != nil {
 		r.uid = *h.UID

@@ -117,6 +117,13 @@ func (m *Member) Signal(sig syscall.Signal) error {
 	return unix.PidfdSendSignal(m.pidfd, sig, nil, 0)
 }
 
+// ForkedBefore says whether the member is known to be older than a moment on
+// CLOCK_BOOTTIME; the kernel counts in steps of 10 ms.
+func (m *Member) ForkedBefore(t time.Duration) bool {
+	s, ok := readStat(m.PID, make([]byte, 1024))
+	return ok && s.started+time.Second/userHZ <= t
+}
+
 // Gone says whether the member has exited, and reaps it if it has become the
 // caller's child.
 func (m *Member) Gone() bool {
