@@ -130,6 +130,8 @@ type Consumer struct {
 	Lock      string `yaml:"lock"`      // LockFile, or the name of one of Locks
 	Exclusive bool   `yaml:"exclusive"` // of a shared lock: never two, even at the price of a kill when it is lost
 
+	ForeignLock *ForeignLock `json:",omitempty"` // of the application itself; nil: none is looked at
+
 	Autostart bool `yaml:"autostart"`
 	At        Position
 
@@ -149,6 +151,7 @@ type consumerKeys struct {
 	Timezone  string       `yaml:"timezone"`
 	EnvFile   []envFile    `yaml:"env_file"`
 	RestartOn []signalKeys `yaml:"restart_on"`
+	Foreign   *foreignKeys `yaml:"foreign_lock"`
 }
 
 // queueKeys are the keys of `queue:` over all connection types.

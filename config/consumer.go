@@ -109,6 +109,7 @@ func (l *loader) consumer(key, n *kind.Node, path string) *Consumer {
 	c.requires()
 	c.policy()
 	c.shared()
+	c.foreignLock(keys.Foreign)
 	c.process()
 	c.placeholders()
 	c.exposed()

@@ -143,7 +143,7 @@ func (c *check) placeholders() {
 			c.placeholdersIn(e.Value, c.path+"."+key, key == "shell")
 		}
 	}
-	for _, key := range []string{"command", "shell", "env", "dir", "preset"} {
+	for _, key := range []string{"command", "shell", "env", "dir", "preset", "foreign_lock"} {
 		texts(key)
 	}
 }
@@ -159,6 +159,9 @@ func (c *check) placeholdersIn(n *kind.Node, path string, inShell bool) {
 		return
 	}
 	e := expander{values: c.values(), numbers: map[string]string{"slot": "0", "slot1": "1", "instances": "1"}, shell: inShell}
+	if strings.HasPrefix(path, c.path+".foreign_lock") {
+		e.values["magento_lock"] = "…"
+	}
 	for word, value := range e.values {
 		if value == "" && c.bad(word) {
 			e.values[word] = "1" // it was given, with a mistake in it that is known

@@ -24,7 +24,7 @@ func init() {
 		return nil
 	}
 	health.Register(health.Kind{Type: "rabbitmq", Holder: true, QueueKeys: []string{"name"}}, rabbitKind{Interval: 5e9}, openRabbit)
-	health.Register(health.Kind{Type: "mysql", InFlightNow: true, Asked: []string{"query"}, QueueKeys: sqlKeys, Layouts: sqlLayouts, CheckQueue: checkSQL}, mysqlKind{}, open[mysqlKind])
+	health.Register(health.Kind{Type: "mysql", InFlightNow: true, Asked: []string{"query", "lock"}, QueueKeys: sqlKeys, Layouts: sqlLayouts, CheckQueue: checkSQL}, mysqlKind{}, open[mysqlKind])
 	health.Register(health.Kind{Type: "postgres", InFlightNow: true, Asked: []string{"query"}, QueueKeys: sqlKeys, Layouts: []string{"plain", "symfony", "laravel"}, CheckQueue: checkSQL}, postgresKind{}, open[postgresKind])
 	health.Register(health.Kind{Type: "redis", Asked: []string{"key"}, QueueKeys: []string{"name", "prefix", "group"}, Layouts: []string{"list", "stream", "laravel", "symfony"}}, redisKind{}, open[redisKind])
 	for typ, keys := range map[string][]string{"nats": {"name", "group"}, "kafka": {"name", "group"}, "beanstalkd": {"name"}, "sqs": {"name"}, "prometheus": {"name", "query"}} {

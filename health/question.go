@@ -11,13 +11,16 @@ import (
 type Question struct {
 	SQL string `json:",omitempty"` // the one row of this query
 	Key string `json:",omitempty"` // redis: the string under this key
+
+	Lock string `json:",omitempty"` // mysql: who has the lock of this name, as of GET_LOCK
+	Held string `json:",omitempty"` // redis: whether there is such a key, of any kind
 }
 
 // Answer is what one look has learnt. Its State is Missing where there is no row,
-// or nothing but NULL in it, or no such key.
+// or nothing but NULL in it, no such key, or where nobody has the lock.
 type Answer struct {
 	State State
-	Text  string // OK: all columns, or the string
+	Text  string // OK: all columns, the string, or who has the lock
 	Err   string // why State is Unknown; in words for a user, no secrets
 }
 

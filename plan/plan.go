@@ -89,6 +89,7 @@ type Slot struct {
 	Lease   Lease     // whose the slot is, when it is shared
 	By      string    // LeaseElsewhere: the host
 
+	Foreign  Foreign
 	Launched time.Time // when its process was asked for: no later than its start
 	Expires  time.Time // when a schedule of restart_on replaces it; zero: never
 	Renewing bool      // its process, or the one before it, was asked to finish by restart_on, and no successor has proved stable
@@ -154,6 +155,7 @@ func Decide(p Program, o Observed, m Memory, slots []Slot, now time.Time) Result
 	}
 	individually(&r, p, slots)
 	if want == slot.Up {
+		foreign(&r, slots)
 		ration(&r, p, o, slots, now)
 		deaf(&r, p, slots, now)
 	}

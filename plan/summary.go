@@ -85,7 +85,7 @@ func hinted(why slot.Reason, r Result) slot.Reason {
 
 // unhealthy are the reasons of a whole consumer for which somebody must be
 // told: it should run and cannot.
-var unhealthy = map[slot.Code]bool{slot.Connection: true, slot.NoQueue: true, slot.QueueUnsure: true, slot.LockStore: true}
+var unhealthy = map[slot.Code]bool{slot.Connection: true, slot.NoQueue: true, slot.QueueUnsure: true, slot.LockStore: true, slot.ForeignUnsure: true}
 
 type counts struct {
 	running, alive                           int

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"hash/fnv"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,11 +24,13 @@ type Connection struct {
 	Spent           time.Duration // on all looks together
 }
 
-// asking is a question with the key of the signal that the answer is for.
+// asking is a question, and who takes the answer of a look with its beginning and end.
 type asking struct {
-	key      string
 	question health.Question
+	take     taker
 }
+
+type taker func(a health.Answer, began, at time.Time)
 
 // look is the latest answer of one connection; it is never changed.
 type look struct {
@@ -45,7 +46,6 @@ type poller struct {
 	probe    *health.Probe
 	queues   []health.Queue
 	asks     []asking
-	to       *signals
 	interval schedule.Interval
 	heirs    []*consumer // to be told of changes
 	turns    map[*consumer]int
@@ -112,13 +112,14 @@ func (p *poller) look(ctx context.Context) bool {
 	for i, a := range p.asks {
 		questions[i] = a.question
 	}
+	began := time.Now()
 	o := p.probe.Look(ctx, p.queues, questions...)
 	if ctx.Err() != nil {
 		return false
 	}
 	p.tell(o)
 	for i, a := range p.asks {
-		p.to.saw(a.key, o.Answers[i], o.At)
+		a.take(o.Answers[i], began, o.At)
 	}
 	return true
 }
@@ -277,12 +278,12 @@ func (b *board) connections() []Connection {
 // settings did not change keeps its last answer from the first moment on: one
 // that is only asked anew must not look as if nobody knew. It returns the
 // pollers that are to end and those that are to start.
-func (b *board) prepare(cfg *config.Config, consumers map[string]*consumer, to *signals) (old, fresh map[string]*poller) {
+func (b *board) prepare(cfg *config.Config, consumers map[string]*consumer, ask func(conn string) []asking) (old, fresh map[string]*poller) {
 	fresh = map[string]*poller{}
 	var order []string
 	for _, conn := range cfg.Connections {
 		p := newPoller(conn)
-		p.interval, p.to, p.asks = cfg.Daemon.Interval, to, questions(cfg, conn.Name)
+		p.interval, p.asks = cfg.Daemon.Interval, ask(conn.Name)
 		seen := map[health.Queue]bool{}
 		for _, c := range cfg.Programs() {
 			if !requires(c, conn.Name) {
@@ -319,20 +320,6 @@ func (b *board) prepare(cfg *config.Config, consumers map[string]*consumer, to *
 	}
 	b.pollers, b.order = fresh, order
 	return old, fresh
-}
-
-// questions are those that the signals of all consumers ask of one connection.
-func questions(cfg *config.Config, conn string) []asking {
-	var list []asking
-	for _, c := range cfg.Consumers {
-		for _, s := range c.RestartOn {
-			a := asking{signalKey(c, s), s.Question}
-			if s.Connection == conn && !slices.Contains(list, a) {
-				list = append(list, a)
-			}
-		}
-	}
-	return list
 }
 
 // replace ends the old pollers and starts the fresh ones. It waits for those that

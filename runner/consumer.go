@@ -53,9 +53,11 @@ type consumer struct {
 	print    string     // fingerprint of cfg; "" = not computed yet
 	rolls    []*roll
 	watched  []watched // of restart_on
+	oneLock  bool      // of the application, for all slots together
 	sifted   time.Time // when it was last looked who uses the processor
 	sifting  bool
-	wave     time.Time // the wave of which an event has told
+	looking  atomic.Bool // it waits for the next look at the application's own locks
+	wave     time.Time   // the wave of which an event has told
 	watchers []watcher
 	tally    Tally
 	job      *job      // nil: it is no job
@@ -93,7 +95,7 @@ func newConsumer(r *Runner, cfg *config.Consumer) *consumer {
 // number stay until they are empty.
 func (c *consumer) configure(cfg *config.Consumer) {
 	if c.cfg != cfg {
-		c.cfg, c.print, c.watched = cfg, "", watchedBy(cfg)
+		c.cfg, c.print, c.watched, c.oneLock = cfg, "", watchedBy(cfg), hasOneLock(cfg)
 	}
 	c.shared.Store(cfg)
 	c.fleet = c.r.fleets.of(cfg)

@@ -89,6 +89,7 @@ func (c *consumer) exited(u *unit, e keeper.Exited, now time.Time) {
 		c.send(c.r.keeper.Ack(keeper.AckRequest{Slot: u.key, Run: e.Run, Memo: c.memo(u)}))
 		return
 	}
+	u.ended = now
 	info := slot.ExitInfo{Code: e.Code, Signal: e.Signal, Step: e.Step, At: e.At, Ran: e.Ran, ExecError: e.ExecError, OOM: e.OOM, Fenced: e.Fenced, Held: e.Held}
 	info.Unknown = e.Code < 0 && e.Signal == 0 && e.ExecError == ""
 	info.Work = c.judge(e.Ran)
@@ -103,8 +104,8 @@ func (c *consumer) exited(u *unit, e keeper.Exited, now time.Time) {
 	c.tally.ended(u.state.Last)
 	u.unacked = e.Run // acknowledged by the next start, or at the end of this batch
 	c.ended = append(c.ended, u)
-	if c.r.pass {
-		c.decide(now) // --once: it does not come back
+	if c.r.pass || c.cfg.ForeignLock != nil {
+		c.decide(now) // --once: it does not come back; or somebody else may have been quicker
 	}
 	if c.prog.OnMessages && u.state.Want != slot.Up {
 		c.replan = true // a place may have become free for a slot that waits

@@ -31,6 +31,7 @@ func leaseKey(u *unit) string { return lease.SlotPrefix + u.key }
 func (c *consumer) view(u *unit) plan.Slot {
 	c.reckon(u)
 	v := u.view()
+	v.Foreign = c.foreignLock(u)
 	if c.fleet == nil {
 		return v
 	}

@@ -14,19 +14,18 @@ import (
 	"qsuper/schedule"
 )
 
-// lookout looks at the signals of this host, files and commands, once an interval.
-// With none of them it does nothing.
+// lookout looks at what has to be asked of this host, files and commands, once an
+// interval. With none of them it does nothing.
 type lookout struct {
-	to       *signals
 	mu       sync.Mutex
 	views    []*view
 	interval schedule.Interval
-	changed  chan struct{} // holds one token when views or interval are new
+	changed  chan struct{} // holds one token when there is something to look at at once
 }
 
 // view is one thing to look at.
 type view struct {
-	key  string
+	take taker
 	look func(ctx context.Context) health.Answer
 	rest int // times as long as a look took, it is left alone
 
@@ -41,32 +40,45 @@ const viewLimit = 3 * time.Second
 // commandRest keeps a command from using more than a tenth of the time.
 const commandRest = 9
 
-func newLookout(to *signals) *lookout { return &lookout{to: to, changed: make(chan struct{}, 1)} }
-
-// prepare takes the signals of a configuration.
-func (l *lookout) prepare(cfg *config.Config, launch *launcher) {
+// views are what the signals of all consumers have to be looked at for.
+func (s *signals) views(cfg *config.Config, launch *launcher) []*view {
 	var views []*view
 	known := map[string]bool{}
 	for _, c := range cfg.Consumers {
-		for _, s := range c.RestartOn {
-			v := &view{key: signalKey(c, s)}
+		for _, g := range c.RestartOn {
+			v, key := &view{}, signalKey(c, g)
 			switch {
-			case s.File != "":
-				v.look = func(context.Context) health.Answer { return fileAnswer(s.File) }
-			case len(s.Command) > 0:
-				own := *c
-				own.Command, own.Shell = s.Command, ""
-				v.look, v.rest = func(ctx context.Context) health.Answer { return commandAnswer(ctx, launch, &own) }, commandRest
+			case g.File != "":
+				v.look = func(context.Context) health.Answer { return fileAnswer(g.File) }
+			case len(g.Command) > 0:
+				v.command(launch, c, g.Command)
 			}
-			if v.look != nil && !known[v.key] {
-				known[v.key] = true
+			if v.look != nil && !known[key] {
+				known[key], v.take = true, s.taker(key)
 				views = append(views, v)
 			}
 		}
 	}
+	return views
+}
+
+// command makes it the view of what a command prints.
+func (v *view) command(launch *launcher, c *config.Consumer, words []string) {
+	own := *c
+	own.Command, own.Shell = words, ""
+	v.look, v.rest = func(ctx context.Context) health.Answer { return commandAnswer(ctx, launch, &own) }, commandRest
+}
+
+// prepare takes what a configuration wants looked at.
+func (l *lookout) prepare(interval schedule.Interval, views []*view) {
 	l.mu.Lock()
-	l.views, l.interval = views, cfg.Daemon.Interval
+	l.views, l.interval = views, interval
 	l.mu.Unlock()
+	l.soon()
+}
+
+// soon has everything looked at now.
+func (l *lookout) soon() {
 	select {
 	case l.changed <- struct{}{}:
 	default:
@@ -99,8 +111,8 @@ func (l *lookout) run(ctx context.Context) {
 		l.mu.Unlock()
 		now := time.Now()
 		for _, v := range views {
-			if v.begin(l.to, now) {
-				wg.Go(func() { v.once(ctx, l.to) })
+			if v.begin(now) {
+				wg.Go(func() { v.once(ctx) })
 			}
 		}
 		if len(views) > 0 {
@@ -110,12 +122,12 @@ func (l *lookout) run(ctx context.Context) {
 }
 
 // begin says whether to look now: not while the last look is under way.
-func (v *view) begin(to *signals, now time.Time) bool {
+func (v *view) begin(now time.Time) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	switch {
 	case !v.began.IsZero() && now.Sub(v.began) > viewLimit:
-		to.saw(v.key, health.Answer{State: health.Unknown, Err: fmt.Sprintf("no answer within %s", viewLimit)}, now)
+		v.take(health.Answer{State: health.Unknown, Err: fmt.Sprintf("no answer within %s", viewLimit)}, v.began, now)
 		return false
 	case !v.began.IsZero() || now.Before(v.again):
 		return false
@@ -124,14 +136,14 @@ func (v *view) begin(to *signals, now time.Time) bool {
 	return true
 }
 
-func (v *view) once(ctx context.Context, to *signals) {
+func (v *view) once(ctx context.Context) {
 	began := time.Now()
 	look, cancel := context.WithTimeout(ctx, viewLimit)
 	a := v.look(look)
 	cancel()
 	now := time.Now()
 	if ctx.Err() == nil {
-		to.saw(v.key, a, now)
+		v.take(a, began, now)
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()

@@ -81,6 +81,9 @@ func (c *consumer) hasPassed() bool {
 		return false
 	}
 	for _, u := range c.units {
+		if c.foreignLock(u).Fresh {
+			return false
+		}
 		if u.state.Phase.Alive() || !u.rests() {
 			return false
 		}

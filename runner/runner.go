@@ -63,7 +63,8 @@ type Runner struct {
 	journal  journal
 	board    board
 	signals  *signals
-	lookout  *lookout
+	foreign  *foreignLocks
+	lookout  lookout
 	fleets   lockStores
 	memory   memory
 	usage    func(pids []int) map[int]procUsage
@@ -112,7 +113,8 @@ func New(o Options) (*Runner, error) {
 		r.boot = proc.Boottime
 	}
 	r.signals = newSignals(o.Config.Daemon.StateDir, o.Log)
-	r.lookout = newLookout(r.signals)
+	r.foreign = newForeignLocks(r)
+	r.lookout.changed = make(chan struct{}, 1)
 	r.settings(o.Config)
 	r.fleets.open(r, o.Config)
 	for _, c := range o.Config.Consumers {
@@ -322,8 +324,11 @@ func (r *Runner) install(cfg *config.Config) (old, fresh map[string]*poller, ok 
 // the pollers that are to end and those that are to start.
 func (r *Runner) watch(cfg *config.Config) (old, fresh map[string]*poller) {
 	r.signals.prepare(cfg, r.consumers, time.Now())
-	r.lookout.prepare(cfg, r.launcher())
-	return r.board.prepare(cfg, r.consumers, r.signals)
+	r.foreign.prepare(cfg, r.consumers)
+	r.lookout.prepare(cfg.Daemon.Interval, append(r.signals.views(cfg, r.launcher()), r.foreign.views(cfg, r.launcher())...))
+	return r.board.prepare(cfg, r.consumers, func(conn string) []asking {
+		return append(r.signals.questions(cfg, conn), r.foreign.questions(conn)...)
+	})
 }
 
 // Refuse records why a newer file is not in force.

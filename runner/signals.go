@@ -136,6 +136,26 @@ func recalled(ms int64, now time.Time) time.Time {
 	return now.Add(min(0, time.UnixMilli(ms).Sub(now)))
 }
 
+// taker is who takes the answers for one signal.
+func (s *signals) taker(key string) taker {
+	return func(a health.Answer, _, at time.Time) { s.saw(key, a, at) }
+}
+
+// questions are those that the signals of all consumers ask of one connection.
+func (s *signals) questions(cfg *config.Config, conn string) []asking {
+	var list []asking
+	known := map[string]bool{}
+	for _, c := range cfg.Consumers {
+		for _, g := range c.RestartOn {
+			if key := signalKey(c, g); g.Connection == conn && !known[key] {
+				known[key] = true
+				list = append(list, asking{g.Question, s.taker(key)})
+			}
+		}
+	}
+	return list
+}
+
 func (s *signals) read() (map[string]savedSignal, error) {
 	raw, err := os.ReadFile(s.path)
 	if errors.Is(err, fs.ErrNotExist) {

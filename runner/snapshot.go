@@ -109,7 +109,7 @@ func (c *consumer) snapshot(t target, d Detail) Snapshot {
 	}
 	if d.Gates {
 		s.Gates = plan.Gates(c.prog, c.observed, c.memory, now)
-		s.Gates = append(s.Gates, c.rateGate())
+		s.Gates = append(s.Gates, plan.ForeignGate(c.cfg.ForeignLock != nil, c.views), c.rateGate())
 	}
 	if !d.Slots {
 		return s

@@ -14,7 +14,7 @@ import (
 func (c *consumer) mayFollow(u *unit) bool {
 	s := &u.state
 	return u.spec != nil && s.Want == slot.Up && (s.Phase == slot.Spawning || s.Phase == slot.Running) && s.Again.Code == "" && !s.Now &&
-		c.policy.Restart == slot.Always && len(c.cfg.EnvFile) == 0 && !c.r.pass && !c.shutdown && !c.removed &&
+		c.policy.Restart == slot.Always && len(c.cfg.EnvFile) == 0 && c.cfg.ForeignLock == nil && !c.r.pass && !c.shutdown && !c.removed &&
 		!c.result.Rationed
 }
 

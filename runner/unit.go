@@ -36,7 +36,10 @@ type unit struct {
 	launched time.Time // when the process was asked for: no later than its start
 	expires  time.Time // when a schedule of restart_on replaces it, as reckoned for
 	reckoned reckoning
-	renewing bool // asked to finish by restart_on, and no successor has proved stable
+	ended    time.Time // when its latest process was seen to have ended
+	lock     ownLock
+	demanded time.Time // ended, for which the application's own lock has been looked at anew
+	renewing bool      // asked to finish by restart_on, and no successor has proved stable
 }
 
 // reckoning is what unit.expires was reckoned from.

@@ -36,6 +36,9 @@ const (
 	Clock       Code = "clock"
 	Elsewhere   Code = "elsewhere"
 	LockStore   Code = "lock_store"
+	ForeignLock Code = "foreign_lock"
+
+	ForeignUnsure Code = "foreign_lock_unknown"
 
 	StartRate   Code = "start_rate"
 	Locked      Code = "locked"
@@ -94,6 +97,8 @@ var Codes = []CodeInfo{
 	{Clock, "the clock was set"},
 	{Elsewhere, "other hosts run it"},
 	{LockStore, "the store of its shared slots does not answer"},
+	{ForeignLock, "somebody else has the application's own lock"},
+	{ForeignUnsure, "nobody can say who has the application's own lock"},
 	{StartRate, "waiting for its turn: starts are spread out"},
 	{Locked, "another process holds the slot"},
 	{HoldOff, "waiting until no other host can still believe that it has the slot"},

@@ -25,7 +25,7 @@ type mysqlConfig struct {
 
 func init() {
 	health.Register(health.Kind{
-		InFlightNow: true, Asked: []string{"query"},
+		InFlightNow: true, Asked: []string{"query", "lock"},
 		Type: "mysql", QueueKeys: sqlQueueKeys, Layouts: sqlLayouts, CheckQueue: checkSQLQueue,
 	}, mysqlConfig{Timeout: health.DefaultTimeout}, openMySQL)
 }

@@ -63,6 +63,7 @@ func TestMySQLOwnQueries(t *testing.T) {
 	r := newMySQLRig(t)
 	r.testOwnQueries(t, r.spec(t, ""))
 	r.testRows(t, r.spec(t, ""))
+	r.testLocks(t, r.spec(t, ""), r.db)
 	// Several statements at once are not allowed even if the DSN says so.
 	s := spec(t, "mysql", "{type: mysql, dsn: %q}", r.dsn(r.server.Addr, nasty)+"?multiStatements=true&interpolateParams=false")
 	r.testOwnQueries(t, s)

@@ -4,29 +4,86 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 
 	"qsuper/health"
 )
 
-// Tell implements health.Teller. Like queries for depths, each is sent alone, and can
-// be nothing but a SELECT.
+// Tell implements health.Teller. Like queries for depths, each query is sent alone, and
+// can be nothing but a SELECT. Locks are asked for together.
 func (d *database) Tell(ctx context.Context, questions []health.Question) ([]health.Answer, error) {
 	ctx, cancel := d.life.during(ctx)
 	defer cancel()
 	answers := make([]health.Answer, len(questions))
 	var tasks []func(context.Context) error
+	var locks []int
 	for i, q := range questions {
+		if q.Lock != "" {
+			locks = append(locks, i)
+			continue
+		}
 		tasks = append(tasks, func(ctx context.Context) (err error) {
 			answers[i], err = d.row(ctx, q.SQL)
 			return err
 		})
 	}
+	for some := range slices.Chunk(locks, sqlMaxParts) {
+		tasks = append(tasks, func(ctx context.Context) error { return d.locks(ctx, questions, some, answers) })
+	}
 	if err := inTurn(ctx, tasks); err != nil {
 		return nil, err
 	}
 	return answers, nil
+}
+
+// locks asks who has some locks. When the database refuses the statement, halves are
+// tried: a name may be too long for it.
+func (d *database) locks(ctx context.Context, questions []health.Question, some []int, answers []health.Answer) error {
+	var parts []string
+	var args []any
+	for _, i := range some {
+		parts = append(parts, "SELECT "+strconv.Itoa(i)+" AS n, IS_USED_LOCK(?) AS id")
+		args = append(args, questions[i].Lock)
+	}
+	err := d.holders(ctx, strings.Join(parts, " UNION ALL "), args, answers)
+	switch {
+	case err == nil:
+		return nil
+	case len(some) > 1 && d.dialect.verdict(err) == refused:
+		half := len(some) / 2
+		if err := d.locks(ctx, questions, some[:half], answers); err != nil {
+			return err
+		}
+		return d.locks(ctx, questions, some[half:], answers)
+	}
+	unsure, err := d.unsure(ctx, err)
+	for _, i := range some {
+		answers[i] = unsure
+	}
+	return err
+}
+
+// holders reads the number and the session that has the lock, or NULL, of each row.
+func (d *database) holders(ctx context.Context, statement string, args []any, answers []health.Answer) error {
+	rows, err := d.db.QueryContext(ctx, d.bounded(ctx, statement, ""), args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var i int
+		var id sql.NullInt64
+		if err := rows.Scan(&i, &id); err != nil {
+			return err
+		}
+		answers[i] = health.Answer{State: health.Missing}
+		if id.Valid {
+			answers[i] = health.Answer{State: health.OK, Text: "session " + strconv.FormatInt(id.Int64, 10)}
+		}
+	}
+	return rows.Err()
 }
 
 // row asks for the one row of a query.
@@ -36,16 +93,22 @@ func (d *database) row(ctx context.Context, text string) (health.Answer, error) 
 	if err == nil {
 		return a, nil
 	}
-	unsure := health.Answer{State: health.Unknown, Err: err.Error()}
+	return d.unsure(ctx, err)
+}
+
+// unsure is the answer to a question that has come to an error, which is returned only
+// if the database did not answer.
+func (d *database) unsure(ctx context.Context, err error) (health.Answer, error) {
+	a := health.Answer{State: health.Unknown, Err: err.Error()}
 	_, own := errors.AsType[answerError](err)
 	switch {
 	case own || d.dialect.verdict(err) != lost:
-		return unsure, nil
+		return a, nil
 	case ctx.Err() != nil:
-		unsure.Err = errLate.Error()
-		return unsure, errLate
+		a.Err = errLate.Error()
+		return a, errLate
 	}
-	return unsure, err
+	return a, err
 }
 
 // only reads a row whole: each column with its length, so that no two rows look alike.

@@ -1,6 +1,9 @@
 package backends_test
 
 import (
+	"database/sql"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -49,8 +52,46 @@ func TestRedisStrings(t *testing.T) {
 	r := newRedisRig(t)
 	r.do("SET", "tell:string", "1700000000")
 	r.do("RPUSH", "tell:list", "x")
+	held := asked(t, r.plain(t), health.Question{Held: "tell:list"}, health.Question{Held: "tell:none"})
+	if held[0].State != health.OK || held[1].State != health.Missing {
+		t.Errorf("%+v", held)
+	}
 	got := asked(t, r.plain(t), health.Question{Key: "tell:string"}, health.Question{Key: "tell:none"}, health.Question{Key: "tell:list"}, health.Question{Key: "tell:string"})
 	if got[0] != (health.Answer{State: health.OK, Text: "1700000000"}) || got[3] != got[0] || got[1] != (health.Answer{State: health.Missing}) || got[2].State != health.Unknown || got[2].Err == "" {
 		t.Errorf("%+v", got)
+	}
+}
+
+// testLocks are questions for locks: one statement for many, of which one cannot be.
+func (r *sqlRig) testLocks(t *testing.T, s health.Spec, db *sql.DB) {
+	conn, err := db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	var got, id int
+	if err := conn.QueryRowContext(t.Context(), "SELECT GET_LOCK('shop|a', 0), CONNECTION_ID()").Scan(&got, &id); err != nil || got != 1 {
+		t.Fatal(got, err)
+	}
+	questions := []health.Question{{Lock: "shop|a"}, {Lock: "shop|b"}, {SQL: "SELECT 1"}, {Lock: strings.Repeat("x", 300)}}
+	for i := range 500 {
+		questions = append(questions, health.Question{Lock: fmt.Sprint("shop|", i)})
+	}
+	for i, a := range asked(t, s, questions...) {
+		want := health.Missing
+		switch i {
+		case 0:
+			if a != (health.Answer{State: health.OK, Text: fmt.Sprintf("session %d", id)}) {
+				t.Errorf("%+v", a)
+			}
+			continue
+		case 2:
+			want = health.OK
+		case 3:
+			want = health.Unknown
+		}
+		if a.State != want {
+			t.Errorf("%d: %+v", i, a)
+		}
 	}
 }
