@@ -27,6 +27,7 @@ type consumer struct {
 
 	// owned by loop
 	cfg      *config.Consumer
+	written  written
 	fleet    *lockStore // nil: the slots are this host's own
 	prog     plan.Program
 	policy   slot.Policy
@@ -251,6 +252,9 @@ func (c *consumer) settle(now time.Time) time.Time {
 	if c.job != nil {
 		c.job.look(now)
 	}
+	if c.written.owes(now) {
+		c.replan = true
+	}
 	if c.replan || !c.result.Next.IsZero() && !now.Before(c.result.Next) {
 		c.decide(now)
 	}
@@ -274,7 +278,7 @@ func (c *consumer) settle(now time.Time) time.Time {
 	}
 	c.acknowledge()
 	c.shrink()
-	again := plan.Sooner(plan.Sooner(c.proceed(now), c.result.Next), c.lookAround(now))
+	again := plan.Sooner(plan.Sooner(c.proceed(now), c.result.Next), plan.Sooner(c.lookAround(now), c.written.due))
 	c.notify()
 	if c.prog.Window != nil {
 		// Timers stand still in suspend and know nothing of a clock that is set.
@@ -314,10 +318,11 @@ func (c *consumer) decide(now time.Time) {
 	for _, u := range c.units {
 		c.views = append(c.views, c.view(u))
 	}
-	free, before := !c.result.Rationed, c.memory.Breaker
+	free, before := !c.result.Rationed, c.memory
 	c.result = plan.Decide(c.prog, c.observed, c.memory, c.views, now)
 	c.memory = c.result.Memory
-	c.announce(before, now)
+	c.announce(before.Breaker, now)
+	c.record(before, now)
 	c.keep(now)
 	c.publish(now)
 	if free && c.result.Rationed {

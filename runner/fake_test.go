@@ -17,6 +17,7 @@ import (
 	"qsuper/config"
 	"qsuper/keeper"
 	"qsuper/schedule"
+	"qsuper/trace"
 )
 
 // TestMain leaves one processor: timers of a bubble share one context of the race
@@ -308,6 +309,7 @@ func (k *fakeKeeper) count() (live, starts int) {
 
 // fleet is a runner in a bubble of fake time, with the keeper that outlives it.
 type fleet struct {
+	trace    *trace.Log // nil: none
 	t        *testing.T
 	k        *fakeKeeper
 	dir      string
@@ -340,7 +342,7 @@ func (f *fleet) config(consumers ...*config.Consumer) *config.Config {
 // boot starts an engine; crash ends it without a word.
 func (f *fleet) boot() {
 	f.t.Helper()
-	r, err := New(Options{Config: f.cfg, Keeper: f.k, Started: keeperStart, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), clock: f.clock, Once: f.once, boot: f.boottime})
+	r, err := New(Options{Config: f.cfg, Keeper: f.k, Started: keeperStart, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), clock: f.clock, Once: f.once, boot: f.boottime, Trace: f.trace})
 	if err != nil {
 		f.t.Fatal(err)
 	}

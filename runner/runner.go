@@ -21,6 +21,7 @@ import (
 	"qsuper/config"
 	"qsuper/keeper"
 	"qsuper/proc"
+	"qsuper/trace"
 )
 
 // Keeper is what the runner asks of the keeper. No call waits for an answer.
@@ -45,9 +46,10 @@ type Options struct {
 	Keeper   Keeper
 	Started  time.Time // start of the keeper: what belongs to an earlier one is forgotten
 	Log      *slog.Logger
-	OnReload func() // SIGHUP; nil: ignored
-	Release  string // of this binary, for other hosts to see
-	Once     bool   // one pass of the gates; see Finished
+	OnReload func()     // SIGHUP; nil: ignored
+	Release  string     // of this binary, for other hosts to see
+	Once     bool       // one pass of the gates; see Finished
+	Trace    *trace.Log // where decisions are kept; nil: nowhere
 
 	clock wallClock            // nil: the host's
 	boot  func() time.Duration // nil: CLOCK_BOOTTIME
@@ -61,6 +63,8 @@ type Runner struct {
 	intents  *intents
 	permits  permits
 	journal  journal
+	trace    *trace.Log
+	counted  atomic.Int64 // consumers, for what is shared among them
 	board    board
 	signals  *signals
 	foreign  *foreignLocks
@@ -107,7 +111,7 @@ func New(o Options) (*Runner, error) {
 	r := &Runner{
 		keeper: o.Keeper, log: o.Log, release: o.Release, intents: known, journal: journal{engine: strconv.FormatInt(time.Now().UnixNano(), 36)}, onReload: o.OnReload, pass: o.Once, finished: make(chan struct{}),
 		listed: make(chan struct{}), running: make(chan struct{}), ended: make(chan struct{}), orders: make(chan Termination, 4),
-		config: o.Config, loadedAt: time.Now(), consumers: map[string]*consumer{}, usage: proc.UsageOf, clock: o.clock, boot: o.boot,
+		trace: o.Trace, config: o.Config, loadedAt: time.Now(), consumers: map[string]*consumer{}, usage: proc.UsageOf, clock: o.clock, boot: o.boot,
 	}
 	if r.boot == nil {
 		r.boot = proc.Boottime
@@ -121,6 +125,7 @@ func New(o Options) (*Runner, error) {
 		r.consumers[c.Name] = newConsumer(r, c)
 		r.order = append(r.order, c.Name)
 	}
+	r.counted.Store(int64(len(r.order)))
 	if err := r.employ(o.Config); err != nil {
 		return nil, err
 	}
@@ -316,6 +321,7 @@ func (r *Runner) install(cfg *config.Config) (old, fresh map[string]*poller, ok 
 		}
 	}
 	r.order = order
+	r.counted.Store(int64(len(order)))
 	old, fresh = r.watch(cfg)
 	return old, fresh, true
 }

@@ -184,6 +184,15 @@ func policy(c *config.Consumer) slot.Policy {
 // spread is the share of time_limit by which instances differ.
 const spread = 0.1
 
+// Planned is what the planner is told of a consumer of a file, as long as nobody has
+// scaled it by hand.
+func Planned(c *config.Consumer) plan.Program {
+	p := program(c, nil)
+	p.Policy = policy(c)
+	p.Policy.Key = c.Name
+	return p
+}
+
 func program(c *config.Consumer, count *int) plan.Program {
 	p := plan.Program{
 		Name: c.Name, Min: c.Instances.Min, Max: c.Instances.Max, PerInstance: c.Instances.PerInstance,

@@ -56,6 +56,7 @@ func (a *app) commands() []*cobra.Command {
 		newLocksCmd(a),
 		newUpgradeCmd(a),
 		newCheckCmd(a),
+		newSimulateCmd(a),
 		newUnitCmd(a),
 		newCleanupCmd(a),
 		newImportCmd(a),

@@ -23,6 +23,7 @@ import (
 	_ "qsuper/lease/backends"
 	"qsuper/runner"
 	"qsuper/slot"
+	"qsuper/trace"
 )
 
 // newEngineCmd is started by the keeper only.
@@ -71,6 +72,7 @@ type engine struct {
 	burst    keeper.Burst // of starts
 	tcp      *tcp
 	alerts   *alert.Desk
+	trace    *trace.Log
 }
 
 // runEngine runs until everything has been stopped, or until the keeper is
@@ -104,8 +106,9 @@ func runEngine(ctx context.Context, o engineOptions) error {
 		},
 		stopAll: e.stopAll,
 	}
+	e.trace = trace.New(decisionsFile(o.stateDir), trace.Limit, func(err error) { e.log.Warn("decisions are not kept; nothing else is the worse for it", "error", err) })
 	e.runner, err = runner.New(runner.Options{
-		Config: cfg, Keeper: client, Started: hello.StartedAt, Log: e.log, Once: o.once, Release: version(),
+		Config: cfg, Keeper: client, Started: hello.StartedAt, Log: e.log, Once: o.once, Release: version(), Trace: e.trace,
 		OnReload: func() { go e.reload(ctx, d) },
 	})
 	if err != nil {
@@ -159,6 +162,7 @@ func (e *engine) run(ctx context.Context) error {
 	parts.Go(func() { e.pong(life) })
 	parts.Go(func() { e.tcp.run(life) })
 	parts.Go(func() { e.alerts.Run(life) })
+	parts.Go(func() { e.trace.Run(life) })
 	if e.watchdog > 0 {
 		parts.Go(func() { e.feed(life, e.watchdog, e.bothAnswer) })
 	}
