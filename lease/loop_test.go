@@ -82,6 +82,28 @@ func TestClaimDoesNotWaitForADeadServer(t *testing.T) {
 	})
 }
 
+// What nobody waits for any more is not claimed when the server is back.
+func TestAClaimThatWasGivenUpIsNotMade(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fake := leasetest.NewFake()
+		began := time.Now()
+		l, end := loop(t, fake, "a/b/1", func() leasetest.Fault { return leasetest.Fault{Lost: time.Since(began) < time.Minute} })
+		defer end()
+		time.Sleep(10 * time.Second) // it has found out that the server does not answer
+		for time.Since(began) < time.Minute-200*time.Millisecond {
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+			if err := l.Post(ctx, "late", []byte("{}"), time.Hour); err == nil {
+				t.Error("posted")
+			}
+			cancel()
+		}
+		time.Sleep(2 * time.Minute)
+		if v := l.View(); v.Err != nil || len(v.Records) > 0 {
+			t.Errorf("%+v", v)
+		}
+	})
+}
+
 // An idle loop asks for nothing but its own place and a look at the others.
 func TestTakeoverIsPrompt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

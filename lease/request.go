@@ -196,8 +196,17 @@ func (l *Loop) claim(ctx context.Context, owner string, c Claim) (by string, err
 		}
 		return a.by, nil
 	case <-ctx.Done():
+		l.withdraw(w)
 		return "", fmt.Errorf("claim %s on %s: %w", c.Key, l.o.Name, ctx.Err())
 	}
+}
+
+// withdraw takes a claim back that nobody waits for any more: it must not be made
+// when the store answers again.
+func (l *Loop) withdraw(w *call) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.calls = slices.DeleteFunc(l.calls, func(c *call) bool { return c == w })
 }
 
 // serve makes the claim that has waited longest. A store that does not answer is

@@ -35,6 +35,8 @@ type lockStore struct {
 	// Of the loop's goroutine.
 	looked bool            // the store has been looked at before
 	seen   map[string]bool // orders
+
+	obeying sync.Mutex // one order after the other
 }
 
 // lockStores are the lock stores of the configuration in force, and of those before it:

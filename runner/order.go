@@ -38,8 +38,12 @@ type errand struct {
 
 // obey carries out the orders that this engine has not seen yet. Those that were
 // there before it are not its own: who gave them has long had an answer, or none.
+// A host that was away finds several at once: the latest is to have the last word.
 func (f *lockStore) obey(records []lease.Record) {
 	there := map[string]bool{}
+	var due []func()
+	records = slices.Clone(records)
+	slices.SortStableFunc(records, func(a, b lease.Record) int { return a.Since.Compare(b.Since) })
 	for _, r := range records {
 		id, ok := strings.CutPrefix(r.Key, lease.OrderPrefix)
 		if !ok {
@@ -55,9 +59,18 @@ func (f *lockStore) obey(records []lease.Record) {
 			continue
 		}
 		by := o.By + " on " + lease.Host(r.Owner)
-		f.r.loops.Go(func() { f.answer(id, f.r.fleets.carryOut(f.r, id, o, by)) })
+		due = append(due, func() { f.answer(id, f.r.fleets.carryOut(f.r, id, o, by)) })
 	}
 	f.looked = true
+	if len(due) > 0 {
+		f.r.loops.Go(func() {
+			f.obeying.Lock()
+			defer f.obeying.Unlock()
+			for _, do := range due {
+				do()
+			}
+		})
+	}
 	maps.DeleteFunc(f.seen, func(id string, _ bool) bool { return !there[id] })
 	f.mu.Lock()
 	defer f.mu.Unlock()
