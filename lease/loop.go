@@ -330,7 +330,7 @@ func (l *Loop) renewed(sent time.Duration, held []Held, ok []bool) {
 	l.mu.Lock()
 	// A renewal comes up to a tenth early, so that hosts do not come together.
 	l.renewAt = sent + l.o.Interval() - rand.N(l.o.Interval()/10+1)
-	until := sent + l.o.Sure()
+	now, until := l.o.Now(), sent+l.o.Sure()
 	var lost []string
 	var extended []Held
 	for i, h := range held {
@@ -343,6 +343,11 @@ func (l *Loop) renewed(sent time.Duration, held []Held, ok []bool) {
 			e.retryAt = 0
 			lost = append(lost, h.Key)
 			continue
+		}
+		if e.exclusive && e.Until <= now {
+			// It had run out: another host may have had it since, and the store may have
+			// forgotten that. So this is as good as a new grant, and no better.
+			e.From = max(e.From, now+l.o.HoldOff(false))
 		}
 		e.Until = max(e.Until, until)
 		if e.exclusive {

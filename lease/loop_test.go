@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -100,6 +101,41 @@ func TestAClaimThatWasGivenUpIsNotMade(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		if v := l.View(); v.Err != nil || len(v.Records) > 0 {
 			t.Errorf("%+v", v)
+		}
+	})
+}
+
+// A host comes back when its lease is long over, to a server that has forgotten
+// whom it has given the slot since: it is renewed, and nothing may start at once.
+func TestARenewalAfterTheEndIsANewGrant(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fake := leasetest.NewFake()
+		began := time.Now()
+		var cut atomic.Bool
+		a, endA := loop(t, fake, "a/b/1", func() leasetest.Fault { return leasetest.Fault{Lost: cut.Load()} })
+		defer endA()
+		b, endB := loop(t, fake, "b/b/2", nil)
+		defer endB()
+		a.Want("slot/x/0", true)
+		time.Sleep(10 * time.Second)
+		cut.Store(true)
+		time.Sleep(35 * time.Second)
+		b.Want("slot/x/0", true)
+		time.Sleep(3 * time.Second)
+		if !b.Get("slot/x/0").Held {
+			t.Fatal("b has not taken over")
+		}
+		fake.Failover(10 * time.Second)
+		cut.Store(false)
+		var s lease.State
+		for s = a.Get("slot/x/0"); !s.Held || s.Until < time.Since(began); s = a.Get("slot/x/0") {
+			if time.Since(began) > time.Minute {
+				t.Fatal("a is not renewed")
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		if wait := s.From - time.Since(began); wait < lease.KillTime-time.Second {
+			t.Errorf("a may start after %s, and b may run", wait)
 		}
 	})
 }
