@@ -28,6 +28,7 @@ while [ -n "$found" ]; do
 	done 2>/dev/null
 done
 for g in /sys/fs/cgroup/freezer/"${0##*/}"* /sys/fs/cgroup/pids/"${0##*/}"* /sys/fs/cgroup/memory/"${0##*/}"*; do [ ! -d "$g" ] || rmdir "$g"; done
+for g in /sys/fs/cgroup/"${0##*/}"-* /sys/fs/cgroup/unified/"${0##*/}"-*; do [ ! -d "$g" ] || find "$g" -depth -type d -exec rmdir {} \;; done
 while read -r _ m _; do case "$m" in "$0"/*) umount -l "$m" ;; esac; done </proc/mounts
 rm -rf "$0"`
 
