@@ -14,7 +14,7 @@ RACE     = $(shell $(GO) list ./... | grep -vE "^qsuper/(config|internal|plan|sc
 DURATION ?= 10m
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test unit servers acceptance faults soak race lint check bench dist nfpm generate packages clean
+.PHONY: help build demo test unit servers acceptance faults hosts soak race lint check bench dist nfpm generate packages clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,10 @@ acceptance: build ## the binary with real brokers, databases and third-party con
 faults: ## kills, full disks, dead brokers, consumers that misbehave
 	QSUPER_FAULTS=all $(GO) test -count=1 -timeout 20m -v -run 'TestFaults' ./test/faults
 	$(GO) test -count=1 -timeout 10m -v -run 'TestRandomSchedules' ./lease -rounds 1000
+
+hosts: ## two hosts in namespaces and each lock type: every fault, then random ones for DURATION=10m; SEED=… does a run again
+	QSUPER_HOSTS=all $(GO) test -count=1 -timeout 20m -v -run 'TestHosts' ./test/hosts
+	QSUPER_SOAK=$(DURATION) QSUPER_SEED=$(SEED) $(GO) test -count=1 -timeout 0 -v -run 'TestRounds' ./test/hosts
 
 soak: ## random kills and commands for DURATION=10m; SEED=… does a run again
 	QSUPER_SOAK=$(DURATION) QSUPER_SEED=$(SEED) \

@@ -237,6 +237,8 @@ func (l *Loop) turn(ctx context.Context) bool {
 	var do func(context.Context)
 	limit := l.o.Request()
 	switch spare := l.renewAt - now; {
+	case spare <= 0 && l.view.Err != nil && l.over(now):
+		do = l.probe
 	case spare <= 0:
 		do = l.renew
 	case now < l.asideAt || spare < limit/4:
@@ -255,6 +257,29 @@ func (l *Loop) turn(ctx context.Context) bool {
 	return true
 }
 
+// over says whether every lease has run out. Then there is nothing left to renew in
+// time, and a server that hears this host but is not heard must not go on to keep
+// them for nobody: it is only looked at, until it has answered. It is called with mu
+// held.
+func (l *Loop) over(now time.Duration) bool {
+	for _, e := range l.entries {
+		if e.Held && e.Until > now {
+			return false
+		}
+	}
+	return true
+}
+
+// probe looks at a server that has long not answered.
+func (l *Loop) probe(ctx context.Context) {
+	l.list(ctx)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.view.Err != nil {
+		l.renewAt = l.o.Now() + min(l.o.Request()/2, time.Second)
+	}
+}
+
 // aside is the most urgent request that is no renewal; nil: none is due. It is
 // called with mu held.
 func (l *Loop) aside(now time.Duration) func(context.Context) {
@@ -263,9 +288,9 @@ func (l *Loop) aside(now time.Duration) func(context.Context) {
 		return l.release
 	case len(l.calls) > 0:
 		return l.serve
-	case l.askAt() <= now:
+	case l.askAt() <= now && l.view.Err == nil:
 		return l.take
-	case l.listAt <= now:
+	case l.listAt <= now || l.view.Err != nil:
 		return l.list
 	}
 	return nil

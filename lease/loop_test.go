@@ -140,6 +140,45 @@ func TestARenewalAfterTheEndIsANewGrant(t *testing.T) {
 	})
 }
 
+// The server hears a host and is not heard: it keeps the slot for it no longer than
+// two leases, and what the host is given nobody would know of.
+func TestAHostThatIsDeafLosesItsSlots(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fake := leasetest.NewFake()
+		var deaf atomic.Bool
+		a, endA := loop(t, fake, "a/b/1", func() leasetest.Fault { return leasetest.Fault{Swallowed: deaf.Load()} })
+		defer endA()
+		b, endB := loop(t, fake, "b/b/2", nil)
+		defer endB()
+		a.Want("slot/x/0", true)
+		time.Sleep(time.Minute)
+		deaf.Store(true)
+		struck := time.Now()
+		a.Want("slot/x/1", true)
+		b.Want("slot/x/0", true)
+		b.Want("slot/x/1", true)
+		for !b.Get("slot/x/0").Held || !b.Get("slot/x/1").Held {
+			if time.Since(struck) > 3*time.Minute {
+				t.Fatalf("b has %+v and %+v", b.Get("slot/x/0"), b.Get("slot/x/1"))
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		if took := time.Since(struck); took > 2*30*time.Second+time.Second {
+			t.Errorf("taken over after %s", took)
+		}
+		deaf.Store(false)
+		time.Sleep(time.Minute)
+		if a.Get("slot/x/0").Held || a.View().Err != nil {
+			t.Errorf("%+v, %v", a.Get("slot/x/0"), a.View().Err)
+		}
+		b.Leave("slot/x/0")
+		time.Sleep(2 * time.Second)
+		if !a.Get("slot/x/0").Held {
+			t.Error("a has not taken what was given back")
+		}
+	})
+}
+
 // An idle loop asks for nothing but its own place and a look at the others.
 func TestTakeoverIsPrompt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -338,7 +338,7 @@ func (c *consumer) decide(now time.Time) {
 		if c.removed {
 			d = plan.Decision{Want: slot.Down, Reason: slot.Reason{Code: slot.Removed}}
 		}
-		if d.Want == slot.Up && u.state.Want != slot.Up && c.fleet != nil {
+		if d.Want == slot.Up && u.state.Want != slot.Up && c.fleet != nil && !u.state.Phase.Alive() {
 			c.step(u, now, slot.Unlocked{}) // what it was told of the lock is old
 		}
 		if d.Want != u.state.Want || d.Reason != u.state.Wish {

@@ -159,15 +159,16 @@ func (c *consumer) leases(now time.Time) {
 		switch {
 		case !u.state.Phase.Alive():
 			c.step(u, now, slot.Unlocked{})
-		case u.lease.token == 0 && s.Held: // asked for anew, see resume
-			u.lease.token = s.Token
-		case u.lease.token == 0 && (s.By == "" || c.cfg.Exclusive):
 		case s.Held && s.Token == u.lease.token:
 		case c.job != nil: // a fire that has begun is done to its end
+		case c.cfg.Exclusive && u.lease.token == 0:
 		case c.cfg.Exclusive: // somebody else may run already
 			c.step(u, now, slot.KillNow{Reason: slot.Reason{Code: slot.LeaseLost, Text: f.name + " says that the slot is no longer this host's"}})
+		case s.Held: // granted anew, as the store had forgotten it, or the keeper that knew of it was killed
+			u.lease.token = s.Token
+		case s.By == "": // it is being asked for anew
 		default:
-			c.step(u, now, slot.Finish{Reason: slot.Reason{Code: slot.LeaseLost, Text: f.name + " says that the slot is no longer this host's"}})
+			c.step(u, now, slot.Finish{Reason: slot.Reason{Code: slot.LeaseLost, Text: f.name + " says that the slot is " + lease.Host(s.By) + "'s"}})
 		}
 	}
 }

@@ -124,7 +124,7 @@ func (a *arena) stays(f fault, had []witness.Life) {
 }
 
 // outage is a server that does not answer, and is back. What need not be exclusive
-// goes on, unless the server has forgotten everything; exclusive ones end in time.
+// goes on, also if the server has forgotten everything; exclusive ones end in time.
 func (a *arena) outage(f fault, w *harm) {
 	a.t.Helper()
 	all := a.journal.Lives(a.t)
@@ -139,15 +139,13 @@ func (a *arena) outage(f fault, w *harm) {
 	}
 	a.heal(w, a.hosts[0])
 	back := w.to
-	if lasting || !a.kind.forgets {
-		var work []witness.Life
-		for _, l := range all {
-			if strings.HasPrefix(l.Slot, "work/") && l.To > w.from-15*witness.Tick {
-				work = append(work, l)
-			}
+	var work []witness.Life
+	for _, l := range all {
+		if strings.HasPrefix(l.Slot, "work/") && l.To > w.from-15*witness.Tick {
+			work = append(work, l)
 		}
-		a.stays(f, work)
 	}
+	a.stays(f, work)
 	var again time.Duration
 	rig.Eventually(a.t, rig.Patience, f.name+": exclusive slots run again", func() bool {
 		n := 0
