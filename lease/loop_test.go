@@ -125,7 +125,7 @@ func TestARenewalAfterTheEndIsANewGrant(t *testing.T) {
 		if !b.Get("slot/x/0").Held {
 			t.Fatal("b has not taken over")
 		}
-		fake.Failover(10 * time.Second)
+		fake.Failover(20 * time.Second)
 		cut.Store(false)
 		var s lease.State
 		for s = a.Get("slot/x/0"); !s.Held || s.Until < time.Since(began); s = a.Get("slot/x/0") {
