@@ -172,7 +172,7 @@ func TestAHostThatIsDeafLosesItsSlots(t *testing.T) {
 			t.Errorf("%+v, %v", a.Get("slot/x/0"), a.View().Err)
 		}
 		b.Leave("slot/x/0")
-		time.Sleep(2 * time.Second)
+		time.Sleep(5 * time.Second)
 		if !a.Get("slot/x/0").Held {
 			t.Error("a has not taken what was given back")
 		}
