@@ -133,8 +133,12 @@ func (h *host) sees() string {
 		for _, o := range slices.Concat(l.Hosts, l.Missing) {
 			state := o.State
 			for _, c := range o.Consumers {
-				if c.Name == "work" && !c.Able {
+				switch {
+				case c.Name != "work":
+				case !c.Able:
 					state += " but not able"
+				case o.Host == h.name && c.Wanted > shared/2: // its part of two hosts
+					state += " but has not heard of the others"
 				}
 			}
 			if len(o.Consumers) == 0 {

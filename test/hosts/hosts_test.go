@@ -150,7 +150,8 @@ func (a *arena) outage(f fault, w *harm) {
 	rig.Eventually(a.t, rig.Patience, f.name+": exclusive slots run again", func() bool {
 		n := 0
 		for _, l := range a.journal.Acting(a.t) {
-			if strings.HasPrefix(l.Slot, "solo/") {
+			// Those that ran before end when a server that has forgotten them says so.
+			if strings.HasPrefix(l.Slot, "solo/") && (l.From > w.from || !a.kind.forgets) {
 				n++
 				if l.From > w.from {
 					again = max(again, l.From-back)
