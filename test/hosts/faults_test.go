@@ -17,6 +17,8 @@ type fault struct {
 	// What is admitted of the host while it lasts, and until it has noticed that it
 	// is over: that what is not exclusive runs beside its successors.
 	parted bool
+	// The server hears the host, and grants what nobody is told of, for a ttl more.
+	heard bool
 	// Everything of the host stands still: see docs/shared-slots.md.
 	frozen bool
 	server bool // it befalls the server, and so everybody
@@ -27,7 +29,7 @@ type fault struct {
 
 func weatherFault(name string, w weather, quick bool) fault {
 	return fault{
-		name: name, quick: quick, moves: w != slug, parted: w != slug,
+		name: name, quick: quick, moves: w != slug, parted: w != slug, heard: w == deaf,
 		strike: func(_ *arena, h *host) { h.proxy.set(w) },
 		heal:   func(_ *arena, h *host) { h.proxy.set(fair) },
 	}
@@ -35,7 +37,7 @@ func weatherFault(name string, w weather, quick bool) fault {
 
 func lossFault(name string, what int) fault {
 	return fault{
-		name: name, moves: true, parted: true,
+		name: name, moves: true, parted: true, heard: what == loseAnswers,
 		strike: func(a *arena, h *host) { lose(a.t, a.sw, h.n, what) },
 		heal:   func(a *arena, h *host) { lose(a.t, a.sw, h.n, loseNothing) },
 	}

@@ -95,11 +95,15 @@ func (a *arena) takeover(f fault, h *host, w *harm, had []witness.Life) {
 		worst[name] = max(worst[name], d)
 	}
 	a.report.took(f.name, worst["work"], worst["solo"])
-	if limit := ttl + time.Second + slack; worst["work"] > limit {
-		a.t.Errorf("%s: shared slots ran elsewhere after %s, promised are %s and %s for this machine", f.name, worst["work"], ttl+time.Second, slack)
+	promise := ttl + time.Second
+	if f.heard {
+		promise += ttl
 	}
-	if limit := ttl + a.kind.holdOff + time.Second + slack; worst["solo"] > limit {
-		a.t.Errorf("%s: exclusive slots ran elsewhere after %s, promised are %s and %s for this machine", f.name, worst["solo"], limit-slack, slack)
+	if worst["work"] > promise+slack {
+		a.t.Errorf("%s: shared slots ran elsewhere after %s, promised are %s and %s for this machine", f.name, worst["work"], promise, slack)
+	}
+	if promise += a.kind.holdOff; worst["solo"] > promise+slack {
+		a.t.Errorf("%s: exclusive slots ran elsewhere after %s, promised are %s and %s for this machine", f.name, worst["solo"], promise, slack)
 	}
 	if !f.parted || f.frozen {
 		return
