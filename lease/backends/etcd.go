@@ -220,15 +220,35 @@ func (e *etcd) Take(ctx context.Context, owner string, ttl time.Duration, asks [
 		return nil, fmt.Errorf("take leases: %w", err)
 	}
 	answers := make([]lease.Answer, len(asks))
+	left := map[string]time.Duration{}
 	for i, a := range r.Responses {
-		if answers[i], err = e.taken(a.Txn, owner, id); err != nil {
+		if answers[i], err = e.taken(ctx, a.Txn, owner, id, left); err != nil {
 			return nil, fmt.Errorf("take leases: %w", err)
 		}
 	}
 	return answers, nil
 }
 
-func (e *etcd) taken(r *etcdResponse, owner, id string) (lease.Answer, error) {
+// remaining is how long a lease of etcd's own has left, in whole seconds and cut
+// off. What is known of it is in known.
+func (e *etcd) remaining(ctx context.Context, id string, known map[string]time.Duration) (time.Duration, error) {
+	if left, is := known[id]; is {
+		return left, nil
+	}
+	t, err := e.call(ctx, "lease/timetolive", object{"ID": id})
+	if err != nil {
+		return 0, err
+	}
+	n, _ := strconv.ParseInt(t.TTL, 10, 64)
+	known[id] = time.Duration(max(n, 0)) * time.Second
+	return known[id], nil
+}
+
+// soonest is the time between two looks at a key whose lease is about to run out:
+// the server takes it away up to half a second after.
+const soonest = 250 * time.Millisecond
+
+func (e *etcd) taken(ctx context.Context, r *etcdResponse, owner, id string, known map[string]time.Duration) (lease.Answer, error) {
 	if len(r.Responses) == 0 || r.Responses[0].Range == nil {
 		return lease.Answer{}, errEtcdAnswer
 	}
@@ -248,7 +268,8 @@ func (e *etcd) taken(r *etcdResponse, owner, id string) (lease.Answer, error) {
 		token, err := strconv.ParseUint(kvs[0].Create, 10, 64)
 		return lease.Answer{Granted: true, Token: token}, err
 	}
-	return lease.Answer{By: v.Owner, Left: time.Second}, nil // nobody knows: it is asked again soon
+	left, err := e.remaining(ctx, kvs[0].Lease, known)
+	return lease.Answer{By: v.Owner, Left: max(left, soonest)}, err
 }
 
 // Renew implements lease.Store: the host's lease first, and then whether the keys
@@ -314,18 +335,14 @@ func (e *etcd) List(ctx context.Context) ([]lease.Record, error) {
 		if json.Unmarshal(kv.Value, &v) != nil {
 			continue
 		}
-		if _, known := left[kv.Lease]; !known {
-			t, err := e.call(ctx, "lease/timetolive", object{"ID": kv.Lease})
-			if err != nil {
-				return nil, fmt.Errorf("list leases: %w", err)
-			}
-			n, _ := strconv.ParseInt(t.TTL, 10, 64)
-			left[kv.Lease] = time.Duration(max(n, 0)+1) * time.Second // it is in whole seconds, and cut off
+		remains, err := e.remaining(ctx, kv.Lease, left)
+		if err != nil {
+			return nil, fmt.Errorf("list leases: %w", err)
 		}
 		token, _ := strconv.ParseUint(kv.Create, 10, 64)
 		list = append(list, lease.Record{
 			Key: strings.TrimPrefix(string(kv.Key), string(prefix)), Owner: v.Owner, Token: token, Value: v.Value,
-			Since: time.UnixMilli(v.Since), Left: left[kv.Lease],
+			Since: time.UnixMilli(v.Since), Left: remains + time.Second,
 		})
 	}
 	return list, nil
