@@ -130,6 +130,10 @@ type Consumer struct {
 	Lock      string `yaml:"lock"`      // LockFile, or the name of one of Locks
 	Exclusive bool   `yaml:"exclusive"` // of a shared lock: never two, even at the price of a kill when it is lost
 
+	// AppRestart is the application's own command that tells all of its workers, whoever
+	// runs them, to end; nil: there is none. Placeholders are not expanded.
+	AppRestart []string `yaml:"app_restart" json:",omitempty"`
+
 	ForeignLock *ForeignLock `json:",omitempty"` // of the application itself; nil: none is looked at
 
 	Autostart bool `yaml:"autostart"`

@@ -215,6 +215,15 @@ func (c *check) program() {
 	case c.preset != nil:
 		c.Preset = presetName(at)
 		c.Command = c.preset.command(c.Consumer)
+		if c.node.Get("app_restart") == nil {
+			c.AppRestart = c.preset.restart()
+		}
+	}
+	if c.node.Get("app_restart") != nil && len(c.AppRestart) > 0 && c.AppRestart[0] == "" {
+		c.l.add(place(c.node, "app_restart"), c.path+".app_restart", "must name a program; [] = there is none")
+	}
+	if len(c.AppRestart) == 0 {
+		c.AppRestart = nil
 	}
 	if len(c.Stop.Command) == 0 {
 		c.Stop.Command = nil

@@ -143,7 +143,7 @@ func (c *check) placeholders() {
 			c.placeholdersIn(e.Value, c.path+"."+key, key == "shell")
 		}
 	}
-	for _, key := range []string{"command", "shell", "env", "dir", "preset", "foreign_lock"} {
+	for _, key := range []string{"command", "shell", "env", "dir", "preset", "app_restart", "foreign_lock"} {
 		texts(key)
 	}
 }

@@ -92,7 +92,7 @@ var notOfJobs = map[string]string{
 	"idle_timeout": "use timeout", "time_limit": "use timeout", "max_messages": "give it in command", "memory_limit": "use memory_hard",
 	"restart": "use retries", "backoff": "use retries: {times: 3, initial: 10s}", "stall": "use timeout",
 	"active": "write it into schedule", "restart_on": "every fire starts it anew",
-	"foreign_lock": "a job goes by its schedule",
+	"app_restart": "it is for workers, of which a job has none", "foreign_lock": "a job goes by its schedule",
 }
 
 // addJobs reads one `jobs` section. named holds the consumers and jobs before.

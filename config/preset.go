@@ -22,6 +22,8 @@ type preset interface {
 	defaults(c *Consumer)
 	// command returns the argv, with placeholders.
 	command(c *Consumer) []string
+	// restart returns the framework's own command that ends all workers.
+	restart() []string
 }
 
 // presets makes each preset with the defaults of its parameters.
@@ -69,6 +71,8 @@ func (s *symfony) command(c *Consumer) []string {
 		when(c.MemoryLimit > 0, "--memory-limit={memory_limit}M"), s.Args)
 }
 
+func (s *symfony) restart() []string { return s.argv("messenger:stop-workers") }
+
 // laravel is Laravel's queue:work. 12 is its exit code for "memory limit
 // reached", an ordinary end. --stop-when-empty is not used: qsuper sees the
 // queue and decides itself.
@@ -93,6 +97,8 @@ func (l *laravel) command(c *Consumer) []string {
 		when(c.TimeLimit > 0, "--max-time={time_limit}"),
 		when(c.MemoryLimit > 0, "--memory={memory_limit}"), l.Args)
 }
+
+func (l *laravel) restart() []string { return l.argv("queue:restart") }
 
 // magento is Magento 2 and Mage-OS. Its consumers handle no signal: TERM kills
 // them at once. A broker delivers the message again, half done as it may be; in the
@@ -120,6 +126,8 @@ func (m *magento) command(c *Consumer) []string {
 	return slices.Concat(m.argv("queue:consumers:start", first(m.Consumer, "{name}"), mode),
 		when(c.MaxMessages > 0, "--max-messages={max_messages}"), m.Args)
 }
+
+func (m *magento) restart() []string { return m.argv("queue:consumers:restart") }
 
 // presetName returns the type of a `preset` value in either form, or "".
 func presetName(n *kind.Node) string {

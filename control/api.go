@@ -200,6 +200,8 @@ type Command struct {
 	Rolling        bool   `json:"rolling,omitempty"`         // restart
 	MaxUnavailable string `json:"max_unavailable,omitempty"` // "25%" or "2"
 
+	App bool `json:"app,omitempty"` // stop-workers: first run the application's own command (app_restart), for workers of others
+
 	Fleet bool `json:"fleet,omitempty"` // stop-workers, pause, resume: on every host that shares a lock store
 }
 
@@ -212,6 +214,16 @@ type CommandReply struct {
 	Warning   string    `json:"warning,omitempty"` // done, but something about it did not work
 
 	Hosts []HostReply `json:"hosts,omitempty"` // of a command to the fleet
+
+	Apps []AppReply `json:"apps,omitempty"` // what became of app_restart, once for each different command
+}
+
+// AppReply says what became of an application's own restart command.
+type AppReply struct {
+	Command   string   `json:"command"`
+	Consumers []string `json:"consumers"` // whose it is
+	Output    string   `json:"output"`
+	Error     string   `json:"error"` // "" = it has ended with 0
 }
 
 // HostReply says what became of a command on one host of the fleet.

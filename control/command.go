@@ -57,6 +57,9 @@ func (c Command) Validate() error {
 	if c.Fleet && (c.Wait || c.Verb != VerbStopWorkers && c.Verb != VerbPause && c.Verb != VerbResume) {
 		return &Invalid{Problem: "this cannot be asked of the whole fleet", Advice: "stop-workers, pause and resume can, without waiting for the instances"}
 	}
+	if c.App && c.Verb != VerbStopWorkers {
+		return &Invalid{Problem: c.Verb + " tells no application", Advice: "only stop-workers does"}
+	}
 	if c.Verb != VerbRestart && (c.Rolling || c.MaxUnavailable != "") {
 		return &Invalid{Problem: c.Verb + " cannot be rolling", Advice: "only restart can"}
 	}

@@ -29,6 +29,9 @@ const (
 // in its directory and environment. What is left of its group at the end is killed.
 func commandAnswer(ctx context.Context, l *launcher, c *config.Consumer) health.Answer {
 	out, err := output(ctx, l, c)
+	if errors.Is(err, errLate) {
+		err = fmt.Errorf("%w within %s", err, viewLimit)
+	}
 	if err != nil {
 		return health.Answer{State: health.Unknown, Err: err.Error()}
 	}
@@ -38,6 +41,9 @@ func commandAnswer(ctx context.Context, l *launcher, c *config.Consumer) health.
 	return health.Answer{State: health.OK, Text: out}
 }
 
+var errLate = errors.New("did not end")
+
+// output is what a consumer's command prints.
 func output(ctx context.Context, l *launcher, c *config.Consumer) (string, error) {
 	spec, _, err := l.spec(c, 0, nil)
 	if err != nil {
@@ -60,7 +66,7 @@ func output(ctx context.Context, l *launcher, c *config.Consumer) (string, error
 	err = cmd.Wait()
 	switch {
 	case !inTime:
-		return "", fmt.Errorf("did not end within %s", viewLimit)
+		return "", errLate
 	case errors.Is(err, exec.ErrWaitDelay):
 		return "", errors.New("ended, but something it started holds its output open")
 	case err != nil:

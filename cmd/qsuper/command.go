@@ -68,7 +68,7 @@ type wording struct {
 // unless told to.
 func newVerbCmd(a *app, verb string, w wording, cmd cobra.Command) *cobra.Command {
 	var o waitOptions
-	var fleet bool
+	var fleet, app bool
 	cmd.Long += exitHelp(exitDone, exitFailed, exitNoDaemon, exitKilled)
 	cmd.Args, cmd.ValidArgsFunction = args(0, -1), a.completeNames
 	cmd.RunE = func(cmd *cobra.Command, names []string) error {
@@ -77,12 +77,15 @@ func newVerbCmd(a *app, verb string, w wording, cmd cobra.Command) *cobra.Comman
 		}
 		return a.remote(cmd, func(ctx context.Context, c *control.Client, out *screen) error {
 			if fleet {
-				return runFleet(ctx, c, control.Command{Verb: verb, Names: names, Wait: o.wait, Timeout: o.limit(), Fleet: true}, w, out)
+				return runFleet(ctx, c, control.Command{Verb: verb, Names: names, Wait: o.wait, Timeout: o.limit(), Fleet: true, App: app}, w, out)
 			}
-			return runCommand(ctx, c, control.Command{Verb: verb, Names: names, Wait: o.wait, Timeout: o.limit()}, w, out)
+			return runCommand(ctx, c, control.Command{Verb: verb, Names: names, Wait: o.wait, Timeout: o.limit(), App: app}, w, out)
 		})
 	}
 	o.addFlags(cmd.Flags(), false)
+	if verb == control.VerbStopWorkers {
+		cmd.Flags().BoolVar(&app, "app", false, "first run app_restart, the application's own command, for workers that others run")
+	}
 	if slices.Contains(fleetVerbs, verb) {
 		cmd.Flags().BoolVar(&fleet, "fleet", false, "on every host that shares a lock store with this one; returns when each has answered")
 	}
@@ -100,6 +103,7 @@ func runCommand(ctx context.Context, c *control.Client, cmd control.Command, w w
 			return err
 		}
 	} else {
+		printApps(out, reply.Apps)
 		n := outcomes(out, reply, w)
 		if reply.Warning != "" {
 			fmt.Fprintf(out.stderr, "qsuper: warning: %s\n", oneLine(reply.Warning))
@@ -127,6 +131,9 @@ func verdict(r control.CommandReply, cmd control.Command, w wording) error {
 			err:  fmt.Errorf("not done after %s; the %s goes on%s", humane(cmd.Limit()), w.noun, busy(r)),
 			hint: hurry(cmd),
 		}
+	}
+	if err := appVerdict(r.Apps); err != nil {
+		return err
 	}
 	if r.Killed > 0 {
 		return exit(exitKilled)

@@ -279,6 +279,9 @@ func (d *daemon) Do(ctx context.Context, c control.Command) (control.CommandRepl
 	if c.Verb == control.VerbPass {
 		return control.CommandReply{Outcomes: []control.Outcome{}}, apiError(d.runner.Pass())
 	}
+	if c.App {
+		return d.stopWithApps(ctx, c)
+	}
 	if c.Fleet {
 		return d.fleet(ctx, c)
 	}

@@ -37,6 +37,7 @@ func runFleet(ctx context.Context, c *control.Client, cmd control.Command, w wor
 			return err
 		}
 	} else {
+		printApps(out, reply.Apps)
 		t := table{columns: []column{{title: "HOST"}, {title: "LOCK"}, {title: "ANSWER", flex: true}}}
 		for _, h := range reply.Hosts {
 			answer := cell{text: "accepted", style: green}
@@ -46,6 +47,9 @@ func runFleet(ctx context.Context, c *control.Client, cmd control.Command, w wor
 			t.add(cell{text: oneLine(h.Host)}, cell{text: oneLine(h.Lock)}, answer)
 		}
 		t.write(out)
+	}
+	if err := appVerdict(reply.Apps); err != nil {
+		return err
 	}
 	if missing > 0 {
 		return &exitError{code: exitFailed, err: fmt.Errorf("%s of %d did not do it", plural(missing, "host"), len(reply.Hosts)), hint: "\"qsuper status --fleet\" shows who is there"}

@@ -12,6 +12,9 @@ func newStopWorkersCmd(a *app) *cobra.Command {
 	return newVerbCmd(a, control.VerbStopWorkers, stopWorkersWords, cobra.Command{
 		Use:   "stop-workers [NAME…]",
 		Short: "Let every instance finish its message, exit and come back",
-		Long:  "Every running instance finishes its message, exits, and comes back through the gates:\nnew code after a deploy. Without names: all consumers.",
+		Long: "Every running instance finishes its message, exits, and comes back through the gates:\nnew code after a deploy. Without names: all consumers.\n\n" +
+			"With --app the application's own command (app_restart; that of the framework with a preset)\n" +
+			"is run first, once, so that workers which others run end as well. It is printed; qsuper\n" +
+			"itself writes nothing into an application's store.",
 	})
 }
