@@ -200,21 +200,27 @@ func TestRestartSignals(t *testing.T) {
 	}
 }
 
-// A file that is missing for a moment, a folder in use and a cache that is flushed are
-// no change.
+// A file that is missing for a moment, a folder in use, a server that is away and comes
+// back empty are no change.
 func TestWhatIsNoRestartSignal(t *testing.T) {
 	r := newRelease(t)
 	d := r.daemon()
 	pids := d.UntilRunning("orders", 3).PIDs()
 	known(d)
 	r.must(os.Rename(r.at("current"), r.at("hidden")))
-	r.server.Do(t, "DEL", "signals:restart")
-	eventually(t, patience, "nobody knows", func() bool {
-		var why explainJSON
-		d.JSON(&why, "explain", "orders")
-		g := why.Gate("restart_on")
-		return g.State == "unknown" && strings.Count(g.Evidence, "it is not there") == 3
-	})
+	unknown := func(notThere int, words string) {
+		t.Helper()
+		eventually(t, patience, "nobody knows", func() bool {
+			var why explainJSON
+			d.JSON(&why, "explain", "orders")
+			g := why.Gate("restart_on")
+			return g.State == "unknown" && strings.Count(g.Evidence, "it is not there") == notThere && strings.Contains(g.Evidence, words)
+		})
+	}
+	r.server.Kill(t)
+	unknown(2, "key signals:restart on cache unknown: ")
+	r.server.Start(t)
+	unknown(3, "key signals:restart on cache unknown: it is not there")
 	r.must(os.Rename(r.at("hidden"), r.at("current")))
 	r.write("", "releases", "1", "maintenance.flag")
 	r.key("1700000000")
