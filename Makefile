@@ -38,7 +38,7 @@ acceptance: build ## the binary with real brokers, databases and third-party con
 	$(GO) test -count=1 -timeout 30m ./test/...
 
 faults: ## kills, full disks, dead brokers, consumers that misbehave
-	QSUPER_FAULTS=all $(GO) test -count=1 -timeout 20m -v -run 'TestFaults' ./test/faults
+	QSUPER_FAULTS=all $(GO) test -count=1 -timeout 40m -v -run 'TestFaults|TestCatalogue|TestElsewhere' ./test/faults
 	$(GO) test -count=1 -timeout 10m -v -run 'TestRandomSchedules' ./lease -rounds 1000
 
 hosts: ## two hosts in namespaces and each lock type: every fault, then random ones for DURATION=10m; SEED=… does a run again

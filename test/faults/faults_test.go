@@ -58,9 +58,14 @@ func (c fault) chosen() bool {
 	return has("all") || os.Getenv("QSUPER_FAULTS") == "" && c.kind == quick && c.score >= 15
 }
 
+// allFaults are the cases of all files.
+func allFaults() []fault {
+	return slices.Concat(engineFaults, engineMoreFaults, stopFaults, exitFaults, outputFaults, brokerFaults, deafFaults, fileFaults, idFaults,
+		keeperFaults, scarceFaults, followFaults, rationFaults, betweenFaults, cronFaults, clockFaults, powerFaults)
+}
+
 func TestFaults(t *testing.T) {
-	for _, c := range slices.Concat(engineFaults, engineMoreFaults, stopFaults, exitFaults, outputFaults, brokerFaults, deafFaults, fileFaults, idFaults,
-		keeperFaults, scarceFaults, followFaults, rationFaults, betweenFaults, cronFaults, clockFaults, powerFaults) {
+	for _, c := range allFaults() {
 		if !c.chosen() {
 			continue
 		}
