@@ -73,7 +73,20 @@ func isOrphan(pid int, stateDir string, keeper int) bool {
 		return false
 	}
 	owner, ok := info.Sys().(*syscall.Stat_t)
-	return ok && int(owner.Uid) == os.Geteuid() && parentOf(pid) != keeper
+	parent := parentOf(pid)
+	return ok && int(owner.Uid) == os.Geteuid() && parent != keeper && !isKeeperOf(parent, pid)
+}
+
+// isKeeperOf says whether an engine's parent is a keeper, which lives although nobody
+// holds the state directory: somebody has removed that under it.
+func isKeeperOf(parent, engine int) bool {
+	line, err := os.ReadFile("/proc/" + strconv.Itoa(parent) + "/cmdline")
+	if err != nil || !slices.ContainsFunc(bytes.Split(line, []byte{0}), func(a []byte) bool { return string(a) == "run" || string(a) == "cleanup" }) {
+		return false
+	}
+	a, errA := os.Stat("/proc/" + strconv.Itoa(parent) + "/exe")
+	b, errB := os.Stat("/proc/" + strconv.Itoa(engine) + "/exe")
+	return errA == nil && errB == nil && os.SameFile(a, b)
 }
 
 // awaitEnd waits until the process of a pidfd has ended, for so long at most.

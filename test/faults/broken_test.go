@@ -89,3 +89,25 @@ func startOnFullDisk(t *testing.T) {
 	}
 	f.begunOnly(0)
 }
+
+// Somebody removes the state directory under a daemon. It goes on, says what it cannot
+// remember, and no second one takes its place.
+func stateDirRemoved(t *testing.T) {
+	f := startFleet(t, talkers(3))
+	f.begun(3)
+	before := f.pids()
+	if err := os.RemoveAll(f.Path("state")); err != nil {
+		t.Fatal(err)
+	}
+	f.alive()
+	if r := f.Run("run"); r.Code != 75 {
+		t.Errorf("a second daemon: exit %d, %s", r.Code, r.Stderr)
+	}
+	f.samePIDs(before)
+	f.truth()
+	if r := f.Run("pause", "talk"); !strings.Contains(r.Stderr, "cannot be remembered") {
+		t.Errorf("pause: exit %d, %s", r.Code, r.Stderr)
+	}
+	f.quiesce(0)
+	f.begunOnly(3)
+}

@@ -20,6 +20,7 @@ var fileFaults = []fault{
 	{name: "F049_FileEmptyOrGone", score: 16, run: emptyFile},
 	{name: "F053_FileThatExplodes", score: 9, run: explodingFile},
 	{name: "F049_CommandsWithABrokenFile", score: 16, run: brokenFile},
+	{name: "P23_StateDirectoryRemoved", score: 8, run: stateDirRemoved},
 	{name: "F056_SocketIsASymlink", score: 10, run: socketSymlink},
 	{name: "F004_AnotherDaemonAtTheSocket", score: 20, run: sameSocket},
 	{name: "F081_StalePIDFile", score: 8, run: stalePIDFile},
