@@ -24,7 +24,7 @@ func Former(path string) string { return path + ".1" }
 type Log struct {
 	path   string
 	limit  int64
-	notes  chan Record
+	notes  chan *Record
 	missed atomic.Uint64 // since the last record that was written
 	tell   func(error)   // called when writing begins to fail
 
@@ -35,11 +35,11 @@ type Log struct {
 
 // New opens nothing: Run does. tell is called from Run.
 func New(path string, limit int64, tell func(error)) *Log {
-	return &Log{path: path, limit: limit, notes: make(chan Record, waiting), tell: tell}
+	return &Log{path: path, limit: limit, notes: make(chan *Record, waiting), tell: tell}
 }
 
-// Note takes a record. A nil Log takes none.
-func (l *Log) Note(r Record) {
+// Note takes a record, which nobody changes any more. A nil Log takes none.
+func (l *Log) Note(r *Record) {
 	if l == nil {
 		return
 	}
@@ -70,7 +70,7 @@ func (l *Log) Run(ctx context.Context) {
 	}
 }
 
-func (l *Log) write(r Record) {
+func (l *Log) write(r *Record) {
 	r.Missed = l.missed.Swap(0)
 	line, err := r.line()
 	if err == nil {

@@ -60,8 +60,8 @@ func (v Verdict) Up() int {
 }
 
 // NewRecord copies what a decision rests on.
-func NewRecord(p plan.Program, o plan.Observed, before plan.Memory, slots []plan.Slot, r plan.Result, now time.Time) Record {
-	rec := Record{At: now.Round(0), Consumer: p.Name, Queue: p.Queue, Observed: o, Memory: before, Was: verdict(r, slots)}
+func NewRecord(p plan.Program, o plan.Observed, before plan.Memory, slots []plan.Slot, r plan.Result, now time.Time) *Record {
+	rec := &Record{At: now.Round(0), Consumer: p.Name, Queue: p.Queue, Observed: o, Memory: before, Was: verdict(r, slots)}
 	rec.Memory.Breaker.Crashes = slices.Clone(before.Breaker.Crashes) // its owner goes on with them
 	rec.Memory.Deaths = slices.Clone(before.Deaths)
 	renewals := len(o.Signals) > 0 || before.Renewal != (plan.Renewal{}) ||
@@ -103,6 +103,9 @@ func needed(s plan.Slot, renewals bool, now time.Time) plan.Slot {
 	if s.Phase == slot.Running && !s.Final {
 		s.Reason = slot.Reason{Code: s.Reason.Code}
 	}
+	if s.Phase != slot.Spawning {
+		s.Since = time.Time{}
+	}
 	s.Since, s.Started, s.Quiet = rounded(s.Since, now), rounded(s.Started, now), rounded(s.Quiet, now)
 	if s.Launched = s.Launched.Round(0); !renewals {
 		s.Launched = time.Time{}
@@ -121,11 +124,11 @@ func rounded(t, now time.Time) time.Time {
 	case age > 10*time.Second:
 		return t.Truncate(time.Second)
 	}
-	return t.Round(0)
+	return t.Truncate(100 * time.Millisecond)
 }
 
 // line is a record as it is written.
-func (r Record) line() ([]byte, error) {
+func (r *Record) line() ([]byte, error) {
 	text, err := json.Marshal(pruned(r))
 	return append(text, '\n'), err
 }

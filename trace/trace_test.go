@@ -154,8 +154,8 @@ func TestAThousandSlotsAreAFewEntries(t *testing.T) {
 }
 
 // few is a record of some size.
-func few(i int) Record {
-	return Record{At: noon.Add(time.Duration(i) * time.Second), Consumer: "orders", Was: Verdict{Reason: slot.Reason{Text: strings.Repeat("x", 200)}}}
+func few(i int) *Record {
+	return &Record{At: noon.Add(time.Duration(i) * time.Second), Consumer: "orders", Was: Verdict{Reason: slot.Reason{Text: strings.Repeat("x", 200)}}}
 }
 
 // run lets a log write what has been noted.
@@ -271,7 +271,7 @@ func story(p plan.Program, at []time.Duration, depth []int64) []Record {
 		now := noon.Add(at[i])
 		o := plan.Observed{Queue: &plan.Depth{Reading: health.Reading{State: health.OK, Ready: ready}, At: now}, Conns: []plan.Conn{{Name: "broker", State: plan.ConnUp, At: now}}}
 		r := plan.Decide(p, o, m, slots, now)
-		list = append(list, NewRecord(p, o, m, slots, r, now))
+		list = append(list, *NewRecord(p, o, m, slots, r, now))
 		m = r.Memory
 		for k := range slots {
 			if up := r.Decisions[k].Want == slot.Up; up && !slots[k].Phase.Alive() {
