@@ -12,9 +12,7 @@ import (
 // Program is what another file says about a consumer.
 type Program struct {
 	plan.Program
-	Requires     []string // connections, that of its queue among them
-	MaxProcesses int      // of the budget; 0: none
-	Reserve      int64    // likewise, in bytes
+	Requires []string // connections, that of its queue among them
 }
 
 // Difference is a span of time in which something else would have been decided.
@@ -151,7 +149,8 @@ func (r *Record) slots(most int) []plan.Slot {
 	return list
 }
 
-// seen is what was observed, as far as the other file asks for it.
+// seen is what was observed, as far as the other file asks for it. The budget stays as
+// it was: who had which part of it depends on everybody.
 func (p *player) seen(c *part) plan.Observed {
 	o := c.record.Observed
 	o.Conns = nil
@@ -169,11 +168,6 @@ func (p *player) seen(c *part) plan.Observed {
 	}
 	if c.prog.Queue != c.record.Queue && c.prog.Queue != "" {
 		p.assume(fmt.Sprintf("%s had as many messages as its queue before, %s", c.prog.Queue, orNone(c.record.Queue)))
-	}
-	o.Budget.MaxProcesses, o.Budget.Reserve = c.prog.MaxProcesses, c.prog.Reserve
-	if o.Budget.Reserve > 0 && !o.Budget.MemoryKnown {
-		o.Budget.Reserve = 0
-		p.assume("memory was not short: nobody had looked")
 	}
 	return o
 }

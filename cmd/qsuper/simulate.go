@@ -95,7 +95,7 @@ func programs(cfg *config.Config) func(string) (trace.Program, bool) {
 			if c.Name != name {
 				continue
 			}
-			p := trace.Program{Program: runner.Planned(c), Requires: slices.Clone(c.Requires), MaxProcesses: cfg.Daemon.Budget.Processes, Reserve: cfg.Daemon.Budget.MemoryReserve}
+			p := trace.Program{Program: runner.Planned(c), Requires: slices.Clone(c.Requires)}
 			if c.Queue != nil && !slices.Contains(p.Requires, c.Queue.Connection) {
 				p.Requires = append(p.Requires, c.Queue.Connection)
 			}
