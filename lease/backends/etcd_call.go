@@ -95,9 +95,13 @@ func (e *etcd) post(ctx context.Context, path string, body object) (*etcdRespons
 		return nil, err
 	}
 	defer resp.Body.Close()
+	said, err := io.ReadAll(io.LimitReader(resp.Body, maxEtcd))
+	if err != nil {
+		return nil, err
+	}
 	var r etcdResponse
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxEtcd)).Decode(&r); err != nil {
-		return nil, fmt.Errorf("%s: %w", resp.Status, err)
+	if err := json.Unmarshal(said, &r); err != nil { // it is no answer of the gateway
+		return nil, fmt.Errorf("%s: %q", resp.Status, said[:min(len(said), 200)])
 	}
 	if resp.StatusCode != http.StatusOK || r.Error != "" {
 		return nil, &refusal{r.Code, strings.TrimSpace(r.Error + " (" + resp.Status + ")")}

@@ -44,11 +44,22 @@ func store(t *testing.T, typ, text string, p lease.Place) lease.Store {
 	return st
 }
 
+// again kills a server and starts it.
+func again(s interface {
+	Kill(testing.TB)
+	Start(testing.TB)
+}) func(t *testing.T) {
+	return func(t *testing.T) {
+		s.Kill(t)
+		s.Start(t)
+	}
+}
+
 func TestMySQL(t *testing.T) {
 	maria := servers.MariaDB(t)
 	name, _ := maria.NewDatabase(t)
 	conn := connection(t, "mysql", "type: mysql\ndsn: "+maria.DSN(name))
-	leasetest.Run(t, leasetest.Subject{TTL: 2 * time.Second, Open: func(t *testing.T, ns string, ttl time.Duration) lease.Store {
+	leasetest.Run(t, leasetest.Subject{TTL: 2 * time.Second, Restart: again(maria), Open: func(t *testing.T, ns string, ttl time.Duration) lease.Store {
 		return store(t, "mysql", "type: mysql\nconnection: db", lease.Place{Namespace: ns, TTL: ttl, Connection: conn})
 	}})
 }

@@ -18,6 +18,11 @@ type Subject struct {
 	// would be. Users of one namespace share everything, others nothing.
 	Open func(t *testing.T, namespace string, ttl time.Duration) lease.Store
 	TTL  time.Duration // the shortest the server grants
+
+	// Restart kills the server and starts it again; Loses says that it then knows
+	// nothing any more. nil: some other test does that.
+	Restart func(t *testing.T)
+	Loses   bool
 }
 
 // user is one host in a test.
@@ -47,6 +52,10 @@ func Run(t *testing.T, s Subject) {
 	}
 	t.Run("namespaces", func(t *testing.T) { namespaces(t, s) })
 	t.Run("contenders", func(t *testing.T) { contenders(t, s) })
+	t.Run("successor", func(t *testing.T) { successor(t, s) })
+	if s.Restart != nil {
+		t.Run("restart", func(t *testing.T) { restart(t, s) })
+	}
 }
 
 func (s Subject) user(t *testing.T, ns, host string) *user {

@@ -28,6 +28,9 @@ var heads = map[string]func(t *testing.T, ttl string) string{
 		return fmt.Sprintf("connections:\n  cache: {type: redis, url: \"redis://%s/%d\"}\nlocks:\n  fleet: {type: redis, connection: cache, ttl: %s}\n",
 			server.Addr, 100+rand.IntN(800), ttl)
 	},
+	"zookeeper": func(t *testing.T, ttl string) string {
+		return fmt.Sprintf("locks:\n  fleet: {type: zookeeper, servers: [%q], ttl: %s, chroot: /%s}\n", servers.ZooKeeperServer(t).Addr, ttl, strings.ReplaceAll(t.Name(), "/", "-"))
+	},
 	"etcd": func(t *testing.T, ttl string) string {
 		// Daemons of all tests have one name, and this server knows no databases.
 		return fmt.Sprintf("locks:\n  fleet: {type: etcd, endpoints: [%q], ttl: %s}\n", servers.Etcd(t), ttl)

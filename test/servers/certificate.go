@@ -16,13 +16,18 @@ import (
 // Certificate writes a certificate of 127.0.0.1, as server and as client, that is its own authority, good
 // for a day, and its key.
 func Certificate(certFile, keyFile string) error {
+	return certificate(certFile, keyFile, "qsuper test")
+}
+
+// certificate is Certificate for a subject with a name; "" = without one.
+func certificate(certFile, keyFile, name string) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err
 	}
 	template := &x509.Certificate{
 		SerialNumber:          big.NewInt(1),
-		Subject:               pkix.Name{CommonName: "qsuper test"},
+		Subject:               pkix.Name{CommonName: name},
 		NotBefore:             time.Now().Add(-time.Hour),
 		NotAfter:              time.Now().Add(24 * time.Hour),
 		IPAddresses:           []net.IP{net.IPv4(127, 0, 0, 1)},
