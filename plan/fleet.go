@@ -20,6 +20,7 @@ type Fleet struct {
 	Hosts     int           // that could run it, this one included; at least 1
 	Rank      int           // this host's place among them, from 0
 	Least     int           // of slots that one of them has
+	Short     int           // slots that others lack of their share while all are taken
 	Next      time.Time     // when a slot of another host becomes free if that is dead; zero: never
 }
 
@@ -93,6 +94,9 @@ func local(r *Result, f *Fleet, target int, now time.Time) int {
 		return min(target, f.Here)
 	}
 	share := quota(target, f.Hosts, f.Rank)
+	if f.Here+f.Elsewhere >= target {
+		r.Short = max(0, share-f.Here)
+	}
 	if f.Here > share && f.Least >= target/f.Hosts {
 		share = min(f.Here, (target+f.Hosts-1)/f.Hosts)
 	}
@@ -108,14 +112,14 @@ func local(r *Result, f *Fleet, target int, now time.Time) int {
 }
 
 // spare is how many slots beyond its share a host takes, because the others have
-// left them for long enough. What this host has itself nobody else could take: it
+// left them for long enough, and until they want them. What this host has itself nobody else could take: it
 // says nothing about the others.
 func spare(r *Result, f *Fleet, target, share int, now time.Time) int {
 	m := &r.Memory.Spare
 	if m.Hosts != f.Hosts {
 		*m = Spare{Hosts: f.Hosts}
 	}
-	m.Extra = max(0, min(m.Extra, target-f.Elsewhere-share))
+	m.Extra = max(0, min(m.Extra, target-f.Elsewhere-share-f.Short))
 	left := target - f.Elsewhere - max(f.Here, share+m.Extra)
 	if left <= 0 {
 		m.Since = time.Time{}

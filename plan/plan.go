@@ -131,6 +131,7 @@ type Result struct {
 	Pending   bool        // more are to follow: decide again whenever one has come or gone
 	Sift      bool        // it has to be looked first who uses the processor
 	Next      time.Time   // decide again then even if nothing changes; zero: no need
+	Short     int         // slots that this host lacks of its share, while other hosts have all there are
 }
 
 // Decide says what is wanted of each slot. len(slots) may exceed the number of

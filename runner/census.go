@@ -115,6 +115,7 @@ func (f *lockStore) observe(consumer string, now time.Time) *plan.Fleet {
 		}
 		o.Hosts++
 		o.Least = min(o.Least, count[owner])
+		o.Short += h.Consumers[consumer].Short
 		if w := weight(consumer, owner); w < mine || w == mine && owner < f.loop.Owner() {
 			o.Rank++
 		}

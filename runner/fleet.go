@@ -67,6 +67,7 @@ type part struct {
 	Here    int    `json:"slots"`
 	Wanted  int    `json:"wanted"`
 	Running int    `json:"running"`
+	Short   int    `json:"short,omitempty"` // slots that it lacks of its share and could run, while others have them all
 	Healthy bool   `json:"healthy"`
 	Code    string `json:"code,omitempty"`
 	Reason  string `json:"reason,omitempty"` // as it was when anything else of this changed

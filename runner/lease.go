@@ -68,13 +68,30 @@ func (c *consumer) publish(now time.Time) {
 	sum := plan.Summarize(c.prog, c.result, c.views, now)
 	able := c.result.Able && sum.State != plan.Held && sum.State != plan.Stopped && !c.shutdown && !c.removed
 	c.fleet.share(c.name, part{
-		State: string(sum.State), Able: able, Here: f.Here, Wanted: c.result.Target, Running: sum.Running, Healthy: sum.Healthy,
+		State: string(sum.State), Able: able, Here: f.Here, Wanted: c.result.Target, Running: sum.Running, Healthy: sum.Healthy, Short: c.short(able),
 		Code: string(sum.Reason.Code), Reason: reasonFor(sum.Reason),
 		Stopped: c.human.Stopped, Paused: c.human.Paused,
 	})
 	c.uneven.Store(f.Here > c.result.Target)
 	c.fleet.want(c.name, able && f.Elsewhere > 0 && (c.cfg.Exclusive || c.result.Target > f.Here))
 }
+
+// short is how many slots others should make room for: none while what runs here, or
+// should, is in trouble.
+func (c *consumer) short(able bool) int {
+	if !able {
+		return 0
+	}
+	for _, u := range c.units {
+		if s := &u.state; s.Final || s.Phase == slot.Waiting && troubles[s.Reason.Code] {
+			return 0
+		}
+	}
+	return c.result.Short
+}
+
+// troubles are why a slot waits that another host might run with more luck.
+var troubles = map[slot.Code]bool{slot.Backoff: true, slot.Paced: true, slot.Locked: true, slot.Host: true}
 
 // reasonFor is what other hosts are told: nothing if all is well, and no more than
 // a line, as there may be a thousand consumers.
