@@ -112,7 +112,8 @@ type SlotStatus struct {
 	Deadline   *time.Time  `json:"deadline,omitempty"` // when this phase changes by itself
 	RSSBytes   int64       `json:"rss_bytes"`
 	CPUPercent float64     `json:"cpu_percent"`
-	CPUSeconds float64     `json:"cpu_seconds"` // processor time of the run's processes that live; 0 = not measured
+	CPUSeconds float64     `json:"cpu_seconds"`        // processor time of the run's processes that live; 0 = not measured
+	Outdated   string      `json:"outdated,omitempty"` // what it runs that has been replaced, moved or deleted
 	LastExit   *ExitStatus `json:"last_exit,omitempty"`
 
 	Output       *OutputState `json:"output,omitempty"`

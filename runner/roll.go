@@ -7,8 +7,8 @@ import (
 	"qsuper/slot"
 )
 
-// roll replaces processes a few at a time: the next is asked to finish when
-// enough of the successors have lived long enough. If they do not live, the
+// roll replaces processes a few at a time: first one, the canary, and the next
+// when enough of the successors have lived long enough. If they do not live, the
 // roll stands still, and the processes not yet asked go on working.
 type roll struct {
 	pending []*unit
@@ -31,7 +31,11 @@ func (c *consumer) proceed(now time.Time) time.Time {
 	keep := c.rolls[:0]
 	for _, r := range c.rolls {
 		away, again := r.away(now)
-		for len(r.pending) > 0 && (r.limit <= 0 || away < r.limit) {
+		limit := r.limit
+		if len(r.asked) == away { // nobody has shown yet that successors live
+			limit = min(limit, 1)
+		}
+		for len(r.pending) > 0 && (limit <= 0 || away < limit) {
 			u := r.pending[0]
 			r.pending = r.pending[1:]
 			if !u.state.Phase.Alive() || r.reason.Code == slot.Changed && u.finger == c.finger() {

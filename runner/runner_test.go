@@ -253,6 +253,23 @@ func TestRollingRestart(t *testing.T) {
 	})
 }
 
+// A rolling restart begins with one: when its successor does not live, all others
+// stay what they are.
+func TestRollingRestartBeginsWithACanary(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, conf("a", 8))
+		defer f.end()
+		f.wantLive(8)
+		f.k.crashing(10 * time.Millisecond) // whoever is started from now on
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		reply, err := f.r.Do(ctx, Command{Verb: "restart", Names: []string{"a"}, By: "ann", Wait: true, Batch: func(n int) int { return n / 2 }})
+		if live, _ := f.k.count(); live < 7 {
+			t.Errorf("%d of 8 live: %+v, %v", live, reply, err)
+		}
+	})
+}
+
 func TestLockedSlot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFleet(t)

@@ -36,13 +36,14 @@ type SlotSnapshot struct {
 	RSS      int64             // bytes; 0 = not measured
 	CPU      float64           // percent of one processor; see Detail.Usage
 	Used     time.Duration     // processor time of what lives of the run; 0 = not measured
+	Outdated string            // see proc.Outdated; "" = it is not, or Detail.Usage was not asked for
 	Output   Output
 }
 
 // Detail says how much of a snapshot is wanted.
 type Detail struct {
 	Slots bool // the slots one by one
-	Usage bool // memory and processor use of each; costs a sweep over /proc
+	Usage bool // memory and processor use of each, and whether it is outdated; costs a sweep over /proc
 	Gates bool // every gate with its evidence
 }
 
@@ -172,6 +173,7 @@ func measure(shots []Snapshot) {
 				continue
 			}
 			u.RSS, u.Used = now1.RSS, now1.CPU
+			u.Outdated = proc.Outdated(u.State.PID, s.Config.Dir, u.State.Started)
 			if age := now.Sub(u.State.Started); u.CPU == 0 && age > 0 {
 				u.CPU = 100 * float64(now1.CPU) / float64(age)
 			}

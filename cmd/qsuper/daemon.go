@@ -138,7 +138,7 @@ func slotStatus(u runner.SlotSnapshot) control.SlotStatus {
 	s := control.SlotStatus{
 		Slot: u.Slot, Phase: u.State.Phase.String(), PID: u.State.PID, Since: u.State.Since, Run: u.State.Run,
 		Failures: u.State.Failures, Code: string(u.State.Reason.Code), Adopted: u.State.Adopted,
-		RSSBytes: u.RSS, CPUPercent: u.CPU, CPUSeconds: u.Used.Seconds(), Output: outputState(u.Output), DroppedBytes: u.Output.Lost,
+		RSSBytes: u.RSS, CPUPercent: u.CPU, CPUSeconds: u.Used.Seconds(), Outdated: u.Outdated, Output: outputState(u.Output), DroppedBytes: u.Output.Lost,
 	}
 	if u.State.Phase == slot.Running {
 		s.Code = string(slot.OK)

@@ -20,7 +20,7 @@ type restartOptions struct {
 }
 
 func (o *restartOptions) addFlags(f *pflag.FlagSet) {
-	f.BoolVar(&o.rolling, "rolling", false, "a few at a time; it ends when new instances do not stay up")
+	f.BoolVar(&o.rolling, "rolling", false, "first one, then a few at a time; it ends when new instances do not stay up")
 	f.StringVar(&o.maxUnavailable, "max-unavailable", "", "with --rolling: how many may be away at once, a `number` or a share (default 25%)")
 	f.BoolVar(&o.now, "now", false, "kill without grace; messages under way are cut off")
 	o.waitOptions.addFlags(f, true)

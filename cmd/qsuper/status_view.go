@@ -226,6 +226,9 @@ func (v statusView) slots(all []control.ConsumerStatus) {
 			if s.Adopted {
 				r.notes = append(r.notes, "adopted: started by an earlier daemon")
 			}
+			if s.Outdated != "" {
+				r.notes = append(r.notes, "outdated: "+oneLine(s.Outdated))
+			}
 			if o := s.Output; o != nil {
 				r.notes = append(r.notes, "output cannot be written for "+ago(v.now, o.Since)+": "+oneLine(o.Error))
 			}
