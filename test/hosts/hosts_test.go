@@ -72,6 +72,10 @@ func (a *arena) suffer(f fault) {
 		a.ordered(f, h)
 		return
 	}
+	if f.unkept {
+		<-after(2 * time.Second) // what it ends it ends at once
+		had = slices.DeleteFunc(had, func(l witness.Life) bool { return strings.HasPrefix(l.Slot, "solo/") })
+	}
 	a.stays(f, had)
 	a.report.took(f.name, 0, 0)
 }
