@@ -99,7 +99,7 @@ func (a *arena) weigh(v *verdict, o overlap) {
 				v.longest = max(v.longest, o.to-w.to)
 				return
 			}
-		case w.parted && of, w.server && a.kind.forgets:
+		case w.parted && of, w.server: // it has forgotten, or all leases have run out meanwhile
 			if o.from >= w.from && o.to <= w.to+noticed {
 				v.parted = append(v.parted, o)
 				v.doubled += o.to - o.from
