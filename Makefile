@@ -7,14 +7,14 @@ PACKAGE ?= $(shell git describe --tags --match 'v[0-9]*' 2>/dev/null | sed 's/^v
 NFPM    ?= $(GO) run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.43.4
 LDFLAGS  = -s -w -X main.release=$(VERSION)
 # Packages with goroutines or processes, which is whatever is not pure: always under the race detector.
-PURE     = ./config/... ./internal/... ./plan/... ./schedule/... ./slot/...
+PURE     = ./config/... ./internal/... ./plan/... ./schedule/... ./simulate/... ./slot/...
 SERVERS  = ./health/backends/... ./lease/backends/...
-RACE     = $(shell $(GO) list ./... | grep -vE "^qsuper/(config|internal|plan|schedule|slot|test|bench|health/backends|lease/backends)(/|$$)")
+RACE     = $(shell $(GO) list ./... | grep -vE "^qsuper/(config|internal|plan|schedule|simulate|slot|test|bench|health/backends|lease/backends)(/|$$)")
 
 DURATION ?= 10m
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test unit servers acceptance faults hosts soak race lint check bench dist nfpm generate packages clean
+.PHONY: help build demo test unit servers acceptance faults hosts soak simulate race lint check bench dist nfpm generate packages clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ hosts: ## two hosts in namespaces and each lock type: every fault, then random o
 soak: ## random kills and commands for DURATION=10m; SEED=… does a run again
 	QSUPER_SOAK=$(DURATION) QSUPER_SEED=$(SEED) \
 		$(GO) test -count=1 -timeout 0 -v -run 'TestSoak' ./test/faults
+
+simulate: ## a day of a queue under qsuper's scaling and that of others; SEED=… for another day
+	$(GO) test -count=1 -v -run 'TestDay' ./simulate -seed $(or $(SEED),1)
 
 race: ## every package under the race detector
 	$(GO) test -race ./...

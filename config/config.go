@@ -175,9 +175,11 @@ type queueKeys struct {
 type Instances struct {
 	Min         int           `yaml:"min" min:"0" max:"10000"`
 	Max         int           `yaml:"max" min:"0" max:"10000"`
-	PerInstance int           `yaml:"per_instance" min:"1" max:"1000000000"` // messages per instance; 0 when fixed
+	PerInstance int           `yaml:"per_instance" min:"1" max:"1000000000"` // messages per instance; 0 when fixed, or with MaxWait
+	MaxWait     time.Duration `yaml:"max_wait"`                              // the longest that a due message should wait; 0 when fixed, or with PerInstance
 	Cooldown    time.Duration `yaml:"cooldown"`                              // how long the wish for fewer must last
-	_           struct{}      `yaml:"max_wait"`
+	StepUp      int           `yaml:"step_up" min:"0" max:"10000"`           // most that the number grows by in plan.StepTime; 0 = no limit
+	StepDown    int           `yaml:"step_down" min:"0" max:"10000"`         // most that it shrinks by in a cooldown; 0 = no limit
 }
 
 // Queue ties a consumer to a queue on a connection.

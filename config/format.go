@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -77,6 +78,9 @@ func parseScope(text string) (string, error) {
 	return "", fmt.Errorf("expected one of process, group, tree, got %s", kind.Quote(text))
 }
 
+// minWait is the shortest max_wait: queues are looked at once a second or so.
+const minWait = time.Second
+
 // UnmarshalNode reads a number, or a map with min and max.
 func (i *Instances) UnmarshalNode(d *kind.Decoder, n *kind.Node, path string) {
 	if n.Shape == kind.Scalar {
@@ -95,8 +99,14 @@ func (i *Instances) UnmarshalNode(d *kind.Decoder, n *kind.Node, path string) {
 		d.Problems.Add(n, path, "max is missing")
 	case k.Min > k.Max:
 		d.Problems.Add(place(n, "min"), path+".min", "min %d is more than max %d", k.Min, k.Max)
+	case n.Get("max_wait") != nil && n.Get("per_instance") != nil:
+		d.Problems.Add(place(n, "max_wait"), path+".max_wait", "cannot be combined with per_instance: either says how many are needed")
+	case n.Get("max_wait") != nil && k.MaxWait < minWait:
+		d.Problems.Add(place(n, "max_wait"), path+".max_wait", "must be at least %s", minWait)
 	case k.Min == k.Max:
 		k = keys{Min: k.Min, Max: k.Max}
+	case k.MaxWait > 0:
+		k.PerInstance = 0
 	}
 	*i = Instances(k)
 }

@@ -52,11 +52,14 @@ func hold(Program) slot.Want { return slot.Hold }
 // Gates returns every gate in order, looked at again at now. m is what the
 // latest decision remembers.
 func Gates(p Program, o Observed, m Memory, now time.Time) []Gate {
-	list := make([]Gate, 0, len(gates)+2)
+	list := make([]Gate, 0, len(gates)+3)
 	for _, g := range gates {
 		v := g.look(p, o, now)
 		v.Evidence += age(v.Name, o, now)
 		list = append(list, v)
+	}
+	if p.MaxWait > 0 {
+		list = append(list, paceGate(p, o, &m, now))
 	}
 	return append(list, rampGate(p, o, now), breakerGate(p, &m.Breaker, now), signalGate(o, m, now))
 }
@@ -169,6 +172,9 @@ func queueGate(p Program, o Observed, _ time.Time) Gate {
 	}
 	switch o.Queue.State {
 	case health.Missing:
+		if p.scaled() && p.Min > 0 { // they may be who makes it
+			return Gate{Name: "queue", State: Open, Evidence: fmt.Sprintf("queue %s does not exist%s: %d run, as `min` says", p.Queue, because(o.Queue.Err), p.Min)}
+		}
 		return Gate{"queue", Closed, "queue " + p.Queue + " does not exist" + because(o.Queue.Err), slot.NoQueue}
 	case health.OK:
 		return Gate{Name: "queue", State: Open, Evidence: "queue " + p.Queue + " exists"}
@@ -253,4 +259,7 @@ func breakerGate(p Program, b *Breaker, now time.Time) Gate {
 }
 
 // needsDepth says whether the number of messages has a say at all.
-func needsDepth(p Program) bool { return p.OnMessages || p.PerInstance > 0 }
+func needsDepth(p Program) bool { return p.OnMessages || p.scaled() }
+
+// scaled says whether the depth decides how many run.
+func (p Program) scaled() bool { return p.PerInstance > 0 || p.MaxWait > 0 }

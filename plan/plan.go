@@ -15,7 +15,10 @@ import (
 type Program struct {
 	Name        string
 	Min, Max    int           // instances; equal when fixed
-	PerInstance int           // messages per instance; 0 when fixed
+	PerInstance int           // messages per instance; 0 when fixed, or with MaxWait
+	MaxWait     time.Duration // the longest a due message should wait; 0 when fixed, or with PerInstance
+	StepUp      int           // most that the number grows by in StepTime; 0: no limit
+	StepDown    int           // most that it shrinks by in a cooldown; 0: no limit
 	Cooldown    time.Duration // how long the wish for fewer must last
 	OnMessages  bool          // starts only when messages wait
 	IdleTimeout time.Duration // 0: idle instances stay
@@ -99,6 +102,9 @@ type Slot struct {
 type Memory struct {
 	Target     int       // of the last decision
 	FewerSince time.Time // since when fewer would do
+	FewerMost  int       // most that were needed since then
+	RoseAt     time.Time // when step_up was last used up
+	Pace       Pace
 	EmptySince time.Time // since when the queue has been empty and nothing in flight
 	Breaker    Breaker
 	StuckSince time.Time // since when messages have waited and none has gone; zero: they move, or nobody knows
@@ -141,6 +147,9 @@ func Decide(p Program, o Observed, m Memory, slots []Slot, now time.Time) Result
 	want, reason := shut(p, o, now)
 	r.Able = want == slot.Up || reason.Code == slot.LockStore
 	r.Memory.EmptySince = emptySince(o, m, now)
+	if p.MaxWait > 0 {
+		r.Memory.Pace.learn(p, o, slots)
+	}
 	poison(&r, p, o)
 	stuck(&r, p, o, now)
 	if p.Window != nil {

@@ -24,11 +24,24 @@ func share(r *Result, p Program, o Observed, slots []Slot, now time.Time) {
 		if o.Fleet != nil {
 			busy += o.Fleet.Elsewhere // they may be as new, which makes the guess a little high
 		}
-		target = Needed(p, *o.Queue, busy)
-		target = calm(r, p, target, now)
+		switch {
+		case p.MaxWait > 0 && o.Queue.State == health.OK:
+			target = swift(r, p, o, slots, now)
+		case o.Queue.State == health.OK:
+			target = Needed(p, *o.Queue, busy)
+		default: // it is not there: see queueGate
+			target = p.Min
+		}
+		target = calm(r, p, o, target, slots, now)
 	}
-	if target == 0 {
+	switch ceil := &r.Memory.Pace.Ceiling; {
+	case needsDepth(p) && o.Queue.State == health.Missing: // min of them may make it
+		r.Reason = slot.Reason{Code: slot.NoQueue, Text: "queue " + p.Queue + " does not exist" + because(o.Queue.Err)}
+		surplus = "its queue does not exist"
+	case target == 0:
 		r.Reason = slot.Reason{Code: slot.Empty, Text: "no messages wait"}
+	case p.MaxWait > 0 && ceil.N > 0 && target >= ceil.N:
+		surplus = fmt.Sprintf("more than %d instances do not help: %s", ceil.N, ceil.Why)
 	}
 	if most := useful(o); target > most { // over all hosts
 		target = most
@@ -98,25 +111,6 @@ func settled(slots []Slot, now time.Time) int {
 	return n
 }
 
-// calm lets the number grow at once and shrink only after the cooldown.
-func calm(r *Result, p Program, target int, now time.Time) int {
-	m := &r.Memory
-	if target >= m.Target || p.Cooldown <= 0 {
-		m.FewerSince = time.Time{}
-		return target
-	}
-	if m.FewerSince.IsZero() {
-		m.FewerSince = now
-	}
-	until := m.FewerSince.Add(p.Cooldown)
-	if now.Before(until) {
-		r.Next = Sooner(r.Next, until)
-		return min(m.Target, p.Max)
-	}
-	m.FewerSince = time.Time{}
-	return target
-}
-
 // choose gives the target to the slots that cost least to have up: those that
 // run, then those already waiting for a retry (a crash must not jump to the
 // next slot to dodge its backoff), then the lowest numbers.
@@ -171,7 +165,7 @@ func rank(s Slot) int {
 // not zero.
 func retire(r *Result, p Program, o Observed, slots []Slot, now time.Time) {
 	since := r.Memory.EmptySince
-	if !p.OnMessages && p.PerInstance == 0 || p.IdleTimeout <= 0 || since.IsZero() {
+	if !p.OnMessages && !p.scaled() || p.IdleTimeout <= 0 || since.IsZero() {
 		return
 	}
 	known := o.Queue.InFlight != health.NotKnown

@@ -196,10 +196,11 @@ func Planned(c *config.Consumer) plan.Program {
 func program(c *config.Consumer, count *int) plan.Program {
 	p := plan.Program{
 		Name: c.Name, Min: c.Instances.Min, Max: c.Instances.Max, PerInstance: c.Instances.PerInstance,
+		MaxWait: c.Instances.MaxWait, StepUp: c.Instances.StepUp, StepDown: c.Instances.StepDown,
 		Cooldown: c.Instances.Cooldown, OnMessages: c.Spawn == config.SpawnOnMessages, IdleTimeout: c.IdleTimeout, Stall: c.Stall,
 	}
 	if c.Instances.Min == c.Instances.Max {
-		p.PerInstance = 0
+		p.PerInstance, p.MaxWait = 0, 0
 	}
 	if c.Queue != nil {
 		p.Queue = c.Queue.Name + " on " + c.Queue.Connection
@@ -208,7 +209,7 @@ func program(c *config.Consumer, count *int) plan.Program {
 		p.Window = c.Active
 	}
 	if count != nil {
-		p.Min, p.Max, p.PerInstance = *count, *count, 0
+		p.Min, p.Max, p.PerInstance, p.MaxWait = *count, *count, 0, 0
 	}
 	return p
 }

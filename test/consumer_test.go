@@ -17,7 +17,7 @@ import (
 )
 
 // consumerEnv makes the test binary a consumer; its value says which: worker,
-// crashing or stubborn.
+// serial (one at a time works, as behind a lock in a database), crashing or stubborn.
 const consumerEnv = "TEST_CONSUMER"
 
 // consume is a consumer as people write them in Go; it returns the exit code.
@@ -66,8 +66,13 @@ func work(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("take a message: %w", err)
 		}
+		leave, err := enter()
+		if err != nil {
+			return err
+		}
 		began := time.Now()
 		<-time.After(time.Duration(ms) * time.Millisecond)
+		leave()
 		note(os.Getenv("TEST_HANDLED"), entry{ID: strconv.Itoa(id), Start: unix(began), End: unix(time.Now())})
 		if _, err := db.Exec("UPDATE messages SET done_at = unixepoch() WHERE id = ?", id); err != nil {
 			return fmt.Errorf("finish message %d: %w", id, err)
@@ -76,6 +81,18 @@ func work(ctx context.Context) error {
 		n++
 	}
 	return nil
+}
+
+// enter waits for its turn, if it is serial.
+func enter() (leave func(), err error) {
+	if os.Getenv(consumerEnv) != "serial" {
+		return func() {}, nil
+	}
+	f, err := os.OpenFile(os.Getenv("TEST_DB")+".turn", os.O_CREATE|os.O_RDWR, 0o600)
+	if err == nil {
+		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
+	}
+	return func() { _ = f.Close() }, err
 }
 
 func maxMessages() int {

@@ -29,6 +29,7 @@ var imports = map[string][]string{
 	"runner":             {"plan", "config", "keeper", "slot", "schedule", "health", "lease", "proc", "trace"},
 	"plan":               {"slot", "health", "schedule"},
 	"trace":              {"plan", "slot"},
+	"simulate":           {"plan", "slot", "health"},
 	"slot":               {},
 	"config":             {"schedule", "health", "lease", "internal/kind", "internal/failpoint"},
 	"schedule":           {},
@@ -57,6 +58,8 @@ var imports = map[string][]string{
 var pure = map[string][]string{
 	"slot": {"context", "os", "sync", "log/slog", "net", "io"},
 	"plan": {"context", "os", "sync", "log/slog", "net", "io"},
+
+	"simulate": {"context", "os", "sync", "log/slog", "net", "io"},
 }
 
 // outside says which packages may import modules other than this one.
