@@ -68,6 +68,7 @@ type DaemonLog struct {
 // Budget bounds the whole host; zero means no bound.
 type Budget struct {
 	Processes     int   `yaml:"processes" min:"0" max:"1000000"` // instances running at once
+	Memory        int64 `yaml:"memory" format:"size"`            // bytes that they may take together, see Consumer.Footprint
 	MemoryReserve int64 `yaml:"memory_reserve" format:"size"`    // bytes of MemAvailable that a start must leave free
 }
 
@@ -104,6 +105,7 @@ type Consumer struct {
 	Instances   Instances     `yaml:"instances"`
 	Queue       *Queue        // nil: no queue
 	Spawn       Spawn         `yaml:"spawn" oneof:"always on_messages"`
+	Priority    int           `yaml:"priority" min:"-1000" max:"1000"`       // of its share in the budget; higher goes first
 	IdleTimeout time.Duration `yaml:"idle_timeout"`                          // on_messages: idle this long and it is asked to finish; 0 = never
 	Requires    []string      `yaml:"requires"`                              // connections that must answer, the queue's own included
 	MaxMessages int           `yaml:"max_messages" min:"0" max:"1000000000"` // 0 = not set

@@ -187,6 +187,9 @@ func (l *loader) main(path string) {
 	for _, p := range parts {
 		l.addJobs(p.Jobs.node, first)
 	}
+	if e := root.Get("daemon"); e != nil {
+		l.budget(e.Value)
+	}
 	l.addAlerts(keys.Alerts.node)
 }
 

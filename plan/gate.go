@@ -221,31 +221,6 @@ func inFlightText(d *Depth) string {
 	return text
 }
 
-func budgetGate(_ Program, o Observed, _ time.Time) Gate {
-	b := o.Budget
-	switch {
-	case b.MaxProcesses > 0 && b.Processes >= b.MaxProcesses:
-		return Gate{"budget", Closed, fmt.Sprintf("%d of %d processes run", b.Processes, b.MaxProcesses), slot.Budget}
-	case b.Reserve > 0 && !b.MemoryKnown:
-		return Gate{"budget", Unknown, "available memory cannot be read", slot.Budget}
-	case b.Reserve > 0 && b.Available < b.Reserve:
-		return Gate{"budget", Closed, fmt.Sprintf("%d MiB available < %d MiB reserved", b.Available>>20, b.Reserve>>20), slot.Budget}
-	case b.MaxProcesses == 0 && b.Reserve == 0:
-		return Gate{Name: "budget", State: Skipped, Evidence: "no budget is set"}
-	}
-	text := ""
-	if b.MaxProcesses > 0 {
-		text = fmt.Sprintf("%d of %d processes run", b.Processes, b.MaxProcesses)
-	}
-	if b.Reserve > 0 {
-		if text != "" {
-			text += ", "
-		}
-		text += fmt.Sprintf("%d MiB available, %d MiB reserved", b.Available>>20, b.Reserve>>20)
-	}
-	return Gate{Name: "budget", State: Open, Evidence: text}
-}
-
 // breakerGate informs: who may start is decided in ration.
 func breakerGate(p Program, b *Breaker, now time.Time) Gate {
 	if p.Max < 2 {

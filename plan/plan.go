@@ -77,13 +77,6 @@ type Depth struct {
 	At time.Time
 }
 
-// Budget is what the host has left. A limit of zero is none.
-type Budget struct {
-	Processes, MaxProcesses int
-	Available, Reserve      int64 // bytes
-	MemoryKnown             bool
-}
-
 // Slot is a slot as the planner sees it.
 type Slot struct {
 	slot.State
@@ -125,6 +118,8 @@ type Decision struct {
 // Result is a decision about a whole consumer.
 type Result struct {
 	Target    int         // instances wanted
+	Wish      int         // that would be, but for the consumer's share of the budget
+	Floor     int         // of these, as many as `min` guarantees
 	Decisions []Decision  // one for each slot
 	Reason    slot.Reason // why Target is what it is
 	Memory    Memory
@@ -160,6 +155,9 @@ func Decide(p Program, o Observed, m Memory, slots []Slot, now time.Time) Result
 	}
 	if want != slot.Up {
 		all(&r, want, reason)
+		if want == slot.Hold { // what runs keeps its place
+			r.Wish = alive(slots)
+		}
 	} else {
 		share(&r, p, o, slots, now)
 	}
@@ -193,6 +191,16 @@ func all(r *Result, want slot.Want, reason slot.Reason) {
 	for i := range r.Decisions {
 		r.Decisions[i] = Decision{want, reason}
 	}
+}
+
+func alive(slots []Slot) int {
+	n := 0
+	for i := range slots {
+		if slots[i].Phase.Alive() {
+			n++
+		}
+	}
+	return n
 }
 
 // individually overrides for slots that do not exist any more, or that a

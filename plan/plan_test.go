@@ -80,7 +80,8 @@ func TestGates(t *testing.T) {
 		{"empty", fixed, Observed{Conns: up, Queue: depth(0, 0)}, 0, 2, slot.Empty, "no messages"},
 		{"work", fixed, Observed{Conns: up, Queue: depth(9, 0)}, 2, 0, slot.OK, ""},
 		{"never more than messages", fixed, Observed{Conns: up, Queue: depth(1, 0)}, 1, 1, slot.OK, ""},
-		{"budget", always, Observed{Budget: Budget{Processes: 9, MaxProcesses: 9}}, 0, 2, slot.Budget, "9 of 9 processes"},
+		{"budget", always, Observed{Budget: Budget{Limits: Limits{Processes: 9}, Running: 9, Shared: true}}, 0, 2, slot.Budget, "its share of the host's 9 processes is 0 instances"},
+		{"part of the budget", always, Observed{Budget: Budget{Limits: Limits{Processes: 9}, Running: 8, Shared: true, Share: 1}}, 1, 1, slot.OK, ""},
 		{"memory", always, Observed{Budget: Budget{Reserve: 2 << 30, Available: 1 << 30, MemoryKnown: true}}, 0, 2, slot.Budget, "1024 MiB available < 2048 MiB"},
 		{"memory unknown", always, Observed{Budget: Budget{Reserve: 2 << 30}}, 0, 2, slot.Budget, "cannot be read"},
 	}

@@ -51,8 +51,13 @@ func share(r *Result, p Program, o Observed, slots []Slot, now time.Time) {
 	if o.Fleet != nil {
 		target = local(r, o.Fleet, target, now)
 	}
+	r.Wish, r.Floor = target, min(target, p.Min)
+	if f := o.Fleet; f != nil {
+		r.Floor = min(target, quota(p.Min, f.Hosts, f.Rank))
+	}
+	target, rest := o.Budget.cut(r, target, slot.Reason{Code: slot.Surplus, Text: surplus})
 	r.Target = target
-	choose(r, slots[:n], target, surplus)
+	choose(r, slots[:n], target, rest)
 	retire(r, p, o, slots[:n], now)
 	even(r, o.Fleet, slots[:n], now)
 }
@@ -114,11 +119,11 @@ func settled(slots []Slot, now time.Time) int {
 // choose gives the target to the slots that cost least to have up: those that
 // run, then those already waiting for a retry (a crash must not jump to the
 // next slot to dodge its backoff), then the lowest numbers.
-func choose(r *Result, slots []Slot, target int, surplus string) {
+func choose(r *Result, slots []Slot, target int, why slot.Reason) {
 	left := target
 	up := Decision{slot.Up, slot.Reason{Code: slot.OK}}
-	rest := Decision{slot.Hold, slot.Reason{Code: slot.Surplus, Text: surplus}}
-	if target == 0 {
+	rest := Decision{slot.Hold, why}
+	if target == 0 && why.Code != slot.Budget {
 		rest.Reason = r.Reason
 	}
 	for i := range slots {

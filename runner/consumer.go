@@ -320,6 +320,9 @@ func (c *consumer) decide(now time.Time) {
 	}
 	free, before := !c.result.Rationed, c.memory
 	c.result = plan.Decide(c.prog, c.observed, c.memory, c.views, now)
+	if c.share(c.result.Wish, c.result.Floor, now) {
+		c.result = plan.Decide(c.prog, c.observed, c.memory, c.views, now)
+	}
 	c.memory = c.result.Memory
 	c.announce(before.Breaker, now)
 	c.record(before, now)
@@ -368,7 +371,7 @@ func (c *consumer) step(u *unit, now time.Time, ev slot.Event) {
 	case slot.Check:
 		why, again, ok := c.admit(u, now)
 		if ok {
-			why, again, ok = c.r.permits.take(&u.ticket, now)
+			why, again, ok = c.r.permits.take(&u.ticket, c.cfg.Footprint(), now)
 		}
 		if ok {
 			c.step(u, now, slot.Opened{Run: state.Run})

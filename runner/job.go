@@ -356,6 +356,7 @@ func (j *job) decide(now time.Time) {
 	}
 	j.publish()
 	c.result = plan.DecideJob(c.prog, c.observed, slots, j.idle(), now)
+	c.share(c.result.Target, 0, now)
 	for i, u := range c.units {
 		d := c.result.Decisions[i]
 		if c.removed && u.fire == nil {

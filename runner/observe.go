@@ -20,6 +20,7 @@ func (c *consumer) observe() plan.Observed {
 	}
 	o.Queue = c.depth()
 	o.Budget = c.r.budget()
+	o.Budget.Shared, o.Budget.Share = c.observed.Budget.Shared && o.Budget.Limits.Bounded(), c.observed.Budget.Share
 	o.Fleet = c.observeFleet(time.Now())
 	o.Signals, o.Sifted = c.r.signals.of(c.watched), c.sifted
 	return o

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"qsuper/plan"
 	"qsuper/slot"
 )
 
@@ -13,10 +14,12 @@ import (
 type permits struct {
 	mu    sync.Mutex
 	rate  int // starts per second; 0 = no limit
-	max   int // processes; 0 = no limit
+	max   plan.Limits
 	held  int
-	given int       // standing orders: starts that may come at any moment
-	next  time.Time // when the next free turn is
+	bytes int64            // that those who hold a place may take
+	soon  map[string]int64 // slots that run, whose owners have not got there yet, with what they may take
+	given int              // standing orders: starts that may come at any moment
+	next  time.Time        // when the next free turn is
 	retry time.Duration
 }
 
@@ -24,10 +27,11 @@ type permits struct {
 type ticket struct {
 	turn   time.Time // reserved turn; zero: none
 	held   bool
-	stands bool // the keeper may start a successor by itself
+	bytes  int64 // that it may take
+	stands bool  // the keeper may start a successor by itself
 }
 
-func (p *permits) configure(rate, max int, retry time.Duration) {
+func (p *permits) configure(rate int, max plan.Limits, retry time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if rate != p.rate {
@@ -39,11 +43,16 @@ func (p *permits) configure(rate, max int, retry time.Duration) {
 // take asks for a permit. If there is none now it says why, and when to ask
 // again; the turn in the line is kept until then. A second's worth of starts
 // may go at once, so that a small fleet does not notice the limit.
-func (p *permits) take(t *ticket, now time.Time) (why slot.Reason, again time.Time, ok bool) {
+func (p *permits) take(t *ticket, bytes int64, now time.Time) (why slot.Reason, again time.Time, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.max > 0 && p.held >= p.max {
-		return slot.Reason{Code: slot.Budget, Text: fmt.Sprintf("%d of %d processes run", p.held, p.max)}, now.Add(p.retry), false
+	held, promised := p.inAll()
+	switch {
+	case p.max.Processes > 0 && held >= p.max.Processes:
+		return slot.Reason{Code: slot.Budget, Text: fmt.Sprintf("%d of %d processes run", held, p.max.Processes)}, now.Add(p.retry), false
+	case p.max.Memory > 0 && promised+bytes > p.max.Memory:
+		text := fmt.Sprintf("%d of %d MiB are promised to what runs, it needs %d", promised>>20, p.max.Memory>>20, bytes>>20)
+		return slot.Reason{Code: slot.Budget, Text: text}, now.Add(p.retry), false
 	}
 	if p.rate > 0 {
 		if now.Sub(t.turn) > time.Second {
@@ -62,9 +71,45 @@ func (p *permits) take(t *ticket, now time.Time) (why slot.Reason, again time.Ti
 			return slot.Reason{Code: slot.StartRate, Text: fmt.Sprintf("starts are limited to %d per second", p.rate)}, t.turn, false
 		}
 	}
-	p.held++
-	t.turn, t.held = time.Time{}, true
+	p.hold(t, bytes)
+	t.turn = time.Time{}
 	return slot.Reason{}, time.Time{}, true
+}
+
+// inAll is called with mu held.
+func (p *permits) inAll() (held int, bytes int64) {
+	held, bytes = p.held+len(p.soon), p.bytes
+	for _, b := range p.soon {
+		bytes += b
+	}
+	return held, bytes
+}
+
+// expect counts a process that an earlier engine has left, until its owner has
+// adopted it: nobody else may have its place.
+func (p *permits) expect(key string, bytes int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.soon == nil {
+		p.soon = map[string]int64{}
+	}
+	p.soon[key] = bytes
+}
+
+// arrived ends expect.
+func (p *permits) arrived(key string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.soon, key)
+}
+
+// hold is called with mu held.
+func (p *permits) hold(t *ticket, bytes int64) {
+	if !t.held {
+		p.held++
+		p.bytes += bytes
+		t.held, t.bytes = true, bytes
+	}
 }
 
 // catchUp forgets turns that nobody took for more than a second: that many starts
@@ -82,7 +127,7 @@ func (p *permits) catchUp(now time.Time) {
 func (p *permits) stand(t *ticket) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if t.stands || p.rate > 0 && p.given >= p.rate || p.max > 0 && p.held > p.max {
+	if t.stands || p.rate > 0 && p.given >= p.rate || p.max.Processes > 0 && p.held > p.max.Processes || p.max.Memory > 0 && p.bytes > p.max.Memory {
 		return t.stands
 	}
 	p.given++
@@ -100,8 +145,8 @@ func (p *permits) unstand(t *ticket) {
 }
 
 // charge takes a place, and the next turn, for a start that has been made.
-func (p *permits) charge(t *ticket, now time.Time) {
-	p.adopt(t)
+func (p *permits) charge(t *ticket, bytes int64, now time.Time) {
+	p.adopt(t, bytes)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.rate > 0 {
@@ -111,13 +156,10 @@ func (p *permits) charge(t *ticket, now time.Time) {
 }
 
 // adopt takes a place for a process that runs already, over the limit if need be.
-func (p *permits) adopt(t *ticket) {
+func (p *permits) adopt(t *ticket, bytes int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !t.held {
-		p.held++
-		t.held = true
-	}
+	p.hold(t, bytes)
 }
 
 func (p *permits) give(t *ticket) {
@@ -125,6 +167,7 @@ func (p *permits) give(t *ticket) {
 	defer p.mu.Unlock()
 	if t.held {
 		p.held--
+		p.bytes -= t.bytes
 	}
 	if t.stands {
 		p.given--
@@ -132,17 +175,18 @@ func (p *permits) give(t *ticket) {
 	*t = ticket{}
 }
 
-func (p *permits) inUse() (held, max int) {
+func (p *permits) inUse() (held int, bytes int64, max plan.Limits) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.held, p.max
+	held, bytes = p.inAll()
+	return held, bytes, p.max
 }
 
-// bounded says whether there is a process budget.
+// bounded says whether there is a budget of processes or memory.
 func (p *permits) bounded() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.max > 0
+	return p.max.Bounded()
 }
 
 func (p *permits) limit() int {

@@ -12,6 +12,7 @@ import (
 
 // adopt takes over what the keeper says of a slot at the start of an engine.
 func (c *consumer) adopt(m keeper.SlotInfo, now time.Time) {
+	defer c.r.permits.arrived(m.Slot)
 	n, ok := slotNumber(m.Slot)
 	if !ok {
 		return
@@ -35,7 +36,7 @@ func (c *consumer) adopt(m keeper.SlotInfo, now time.Time) {
 	c.note(u)
 	c.replan = true
 	if e := m.Exit; e != nil { // it ended while no engine was there to see it
-		c.r.permits.adopt(&u.ticket)
+		c.r.permits.adopt(&u.ticket, c.cfg.Footprint())
 		c.step(u, now, slot.Adopt{Run: e.Run, Step: e.Step, Why: reasonOf(e.Why)})
 		seen := *e
 		seen.Next = 0 // what became of that is in m
@@ -44,7 +45,7 @@ func (c *consumer) adopt(m keeper.SlotInfo, now time.Time) {
 	if m.PID == 0 {
 		return
 	}
-	c.r.permits.adopt(&u.ticket)
+	c.r.permits.adopt(&u.ticket, c.cfg.Footprint())
 	c.resume(u, m)
 	c.drift = c.drift || c.job == nil && u.finger != c.finger()
 	// The keeper's moments are of the wall clock; deadlines count on the other.
@@ -162,6 +163,7 @@ func (c *consumer) empty() bool {
 
 // bury is the end of a consumer that is no longer in the file.
 func (c *consumer) bury() {
+	c.r.shares.drop(c)
 	if c.fleet != nil {
 		c.fleet.drop(c.name)
 	}

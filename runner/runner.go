@@ -20,6 +20,7 @@ import (
 
 	"qsuper/config"
 	"qsuper/keeper"
+	"qsuper/plan"
 	"qsuper/proc"
 	"qsuper/trace"
 )
@@ -62,6 +63,7 @@ type Runner struct {
 	release  string
 	intents  *intents
 	permits  permits
+	shares   shares
 	journal  journal
 	trace    *trace.Log
 	counted  atomic.Int64 // consumers, for what is shared among them
@@ -141,7 +143,9 @@ func (r *Runner) settings(cfg *config.Config) {
 	r.launch.Store(newLauncher(cfg))
 	now := time.Now()
 	retry := max(cfg.Daemon.Interval.Next(now).Sub(now), 100*time.Millisecond)
-	r.permits.configure(cfg.Daemon.StartRate, cfg.Daemon.Budget.Processes, min(retry, 5*time.Second))
+	limits := plan.Limits{Processes: cfg.Daemon.Budget.Processes, Memory: cfg.Daemon.Budget.Memory}
+	r.shares.configure(limits)
+	r.permits.configure(cfg.Daemon.StartRate, limits, min(retry, 5*time.Second))
 	r.memory.configure(cfg.Daemon.Budget.MemoryReserve)
 }
 
@@ -209,6 +213,9 @@ func (r *Runner) Handle(m any) {
 			r.strayGone(m)
 		}
 	case keeper.SlotInfo:
+		if c := r.owner(m.Slot); c != nil && m.PID != 0 {
+			r.permits.expect(m.Slot, c.shared.Load().Footprint())
+		}
 		if !r.route(m.Slot, m) {
 			r.stray(m)
 		}
@@ -227,18 +234,22 @@ func (r *Runner) Handle(m any) {
 }
 
 func (r *Runner) route(key string, m any) bool {
+	c := r.owner(key)
+	if c != nil {
+		c.box.put(m)
+	}
+	return c != nil
+}
+
+// owner is the consumer of a slot; nil: it is not in the file.
+func (r *Runner) owner(key string) *consumer {
 	name, _, ok := strings.Cut(key, "/")
 	if !ok {
-		return false
+		return nil
 	}
 	r.mu.Lock()
-	c := r.consumers[name]
-	r.mu.Unlock()
-	if c == nil {
-		return false
-	}
-	c.box.put(m)
-	return true
+	defer r.mu.Unlock()
+	return r.consumers[name]
 }
 
 func slotNumber(key string) (int, bool) {

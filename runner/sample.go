@@ -176,7 +176,7 @@ func (m *memory) look() (available, reserve int64, known bool) {
 // budget is what the host has left now.
 func (r *Runner) budget() plan.Budget {
 	b := plan.Budget{}
-	b.Processes, b.MaxProcesses = r.permits.inUse()
+	b.Running, b.Promised, b.Limits = r.permits.inUse()
 	b.Available, b.Reserve, b.MemoryKnown = r.memory.look()
 	return b
 }

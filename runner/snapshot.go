@@ -109,6 +109,7 @@ func (c *consumer) snapshot(t target, d Detail) Snapshot {
 		s.Unkept, s.Output = n, u.output
 	}
 	if d.Gates {
+		c.observed.Budget.Others = c.r.shares.holders()
 		s.Gates = plan.Gates(c.prog, c.observed, c.memory, now)
 		s.Gates = append(s.Gates, plan.ForeignGate(c.cfg.ForeignLock != nil, c.views), c.rateGate())
 	}

@@ -50,7 +50,7 @@ func (c *consumer) withdraw(u *unit) {
 // has just ended. If the order came to be carried out though it was no longer
 // wanted, the new run ends the way the old one would have had to.
 func (c *consumer) succeed(u *unit, next uint64, finish slot.Reason, now time.Time) {
-	c.r.permits.charge(&u.ticket, now)
+	c.r.permits.charge(&u.ticket, c.cfg.Footprint(), now)
 	u.usage = usage{}
 	for _, r := range c.rolls {
 		if _, ok := r.asked[u]; ok {
