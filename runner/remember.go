@@ -20,6 +20,28 @@ type common struct {
 	Deaths  []memoDeath          `json:"d,omitempty"`
 	Stalled int64                `json:"s,omitempty"` // when one was last asked to finish for being deaf
 	Conns   map[string]*memoConn `json:"c,omitempty"` // that are down, or have just come back
+	Pace    *memoPace            `json:"p,omitempty"`
+}
+
+// memoPace is what max_wait has learned, roughly: what changes a little all the time
+// need not be written all the time.
+type memoPace struct {
+	Rate    float64 `json:"r"`           // messages a second and instance
+	Startup int64   `json:"s,omitempty"` // ms
+	Proven  int     `json:"n,omitempty"`
+}
+
+// roughly is what is to be kept of a pace; before is what is kept by now.
+func roughly(p *plan.Pace, before *memoPace) *memoPace {
+	if p.Rate == 0 || p.Vague > 0 {
+		return before
+	}
+	m := &memoPace{p.Rate, p.Startup.Milliseconds(), p.Proven}
+	near := func(a, b float64) bool { return a > b*3/4 && a < b*4/3 }
+	if before != nil && m.Proven == before.Proven && near(m.Rate, before.Rate) && (m.Startup == before.Startup || near(float64(m.Startup), float64(before.Startup))) {
+		return before
+	}
+	return m
 }
 
 type memoBreaker struct {
@@ -51,7 +73,7 @@ const recent = time.Minute
 
 // keep notes what is to be remembered, and that it has changed.
 func (c *consumer) keep(now time.Time) {
-	m := common{Number: c.kept.Number, Stalled: stamp(c.memory.StalledAt)}
+	m := common{Number: c.kept.Number, Stalled: stamp(c.memory.StalledAt), Pace: roughly(&c.memory.Pace, c.kept.Pace)}
 	if b := &c.memory.Breaker; b.Phase != plan.Watching || b.Trips > 0 {
 		m.Breaker = &memoBreaker{b.Phase, b.Trips, stamp(b.Until), stamp(b.Since), b.Let, stamp(b.Step), b.Proof.Milliseconds(), b.Lived, clip(b.Cause), b.N, b.Of}
 	}
@@ -74,7 +96,7 @@ func (c *consumer) keep(now time.Time) {
 			m.Conns[conn.Name] = &note
 		}
 	}
-	if c.kept.Number == 0 && m.Stalled == 0 && m.Breaker == nil && m.Deaths == nil && m.Conns == nil {
+	if c.kept.Number == 0 && m.Stalled == 0 && m.Breaker == nil && m.Deaths == nil && m.Conns == nil && m.Pace == nil {
 		return
 	}
 	if !reflect.DeepEqual(m, c.kept) {
@@ -115,6 +137,9 @@ func (c *consumer) recollect(m *common, now time.Time) {
 			return time.Time{}
 		}
 		return now.Add(time.UnixMilli(ms).Sub(now)) // deadlines count on the clock that is never set
+	}
+	if p := &c.memory.Pace; m.Pace != nil && p.Rate == 0 {
+		p.Rate, p.Startup, p.Proven = m.Pace.Rate, time.Duration(m.Pace.Startup)*time.Millisecond, m.Pace.Proven
 	}
 	c.memory.StalledAt = moment(m.Stalled)
 	c.memory.Deaths = nil

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"qsuper/plan"
 )
 
 // restart is a crash of the engine, and the next one.
@@ -111,4 +113,40 @@ func TestConnectionBackOverEngines(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestPaceOverEngines: what max_wait has learned is there after a crash of the engine,
+// and small changes are not written all the time.
+func TestPaceOverEngines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t)
+		defer f.end()
+		f.cfg = f.config(conf("a", 2))
+		f.r.Apply(f.cfg)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		learned := plan.Pace{Rate: 12.5, Startup: 2 * time.Second, Proven: 8}
+		f.r.query(f.r.consumers["a"], func(c *consumer) {
+			c.memory.Pace = learned
+			c.replan = true
+		})
+		time.Sleep(time.Second)
+		f.restart()
+		time.Sleep(time.Second)
+		f.r.query(f.r.consumers["a"], func(c *consumer) {
+			if p := c.memory.Pace; p.Rate != 12.5 || p.Startup != 2*time.Second || p.Proven != 8 {
+				t.Errorf("the next engine knows %+v", p)
+			}
+			kept := c.kept.Pace
+			if again := roughly(&plan.Pace{Rate: 11, Startup: 2100 * time.Millisecond, Proven: 8}, kept); again != kept {
+				t.Errorf("a small change is written: %+v after %+v", again, kept)
+			}
+			if again := roughly(&plan.Pace{Rate: 3, Proven: 8}, kept); again == kept {
+				t.Error("a large change is not")
+			}
+			if again := roughly(&plan.Pace{Rate: 3, Vague: 2}, kept); again != kept {
+				t.Error("a guess is written")
+			}
+		})
+	})
 }
