@@ -75,3 +75,14 @@ func matches(name string, c *consumer) (int, bool) {
 	fits, err := path.Match(name, c.name)
 	return n, err == nil && fits
 }
+
+// owner is the consumer of a slot; nil: it is not in the file.
+func (r *Runner) owner(key string) *consumer {
+	name, _, ok := strings.Cut(key, "/")
+	if !ok {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.consumers[name]
+}

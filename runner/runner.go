@@ -241,17 +241,6 @@ func (r *Runner) route(key string, m any) bool {
 	return c != nil
 }
 
-// owner is the consumer of a slot; nil: it is not in the file.
-func (r *Runner) owner(key string) *consumer {
-	name, _, ok := strings.Cut(key, "/")
-	if !ok {
-		return nil
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.consumers[name]
-}
-
 func slotNumber(key string) (int, bool) {
 	i := strings.LastIndexByte(key, '/')
 	n, err := strconv.Atoi(key[i+1:])
