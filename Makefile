@@ -33,13 +33,13 @@ unit: ## packages on their own
 
 servers: ## connection and lock types, each against the real server
 	$(GO) test -race $(SERVERS)
+	$(GO) test -count=1 -timeout 10m -run 'TestRandomSchedules' ./lease -rounds 1000
 
 acceptance: build ## the binary with real brokers, databases and third-party consumers
 	$(GO) test -count=1 -timeout 30m ./test/...
 
 faults: ## kills, full disks, dead brokers, consumers that misbehave
 	QSUPER_FAULTS=all $(GO) test -count=1 -timeout 40m -v -run 'TestFaults|TestCatalogue|TestElsewhere' ./test/faults
-	$(GO) test -count=1 -timeout 10m -v -run 'TestRandomSchedules' ./lease -rounds 1000
 
 hosts: ## two hosts in namespaces and each lock type: every fault, then random ones for DURATION=10m; SEED=… does a run again
 	QSUPER_HOSTS=all $(GO) test -count=1 -timeout 20m -v -run 'TestHosts' ./test/hosts
