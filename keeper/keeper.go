@@ -401,7 +401,7 @@ func (k *keeper) engineGone(pid int, exit proc.Exit) {
 
 // endIfDone closes when nothing runs and nothing is to come.
 func (k *keeper) endIfDone() {
-	if k.closing || k.live > 0 || !k.quit && !k.tookOver {
+	if k.closing || !k.quit && !k.tookOver || k.live > 0 && k.running() {
 		return
 	}
 	k.closing = true
@@ -414,6 +414,16 @@ func (k *keeper) endIfDone() {
 	}
 	k.closeBy = proc.Boottime() + closeTime
 	k.poll.at(k.closeBy)
+}
+
+// running looks at the slots themselves: an end must not wait for a number.
+func (k *keeper) running() bool {
+	for _, s := range k.slots {
+		if s.run != nil {
+			return true
+		}
+	}
+	return k.starting > 0
 }
 
 // discard ends a process that cannot be watched.
