@@ -416,16 +416,6 @@ func (k *keeper) endIfDone() {
 	k.poll.at(k.closeBy)
 }
 
-// running looks at the slots themselves: an end must not wait for a number.
-func (k *keeper) running() bool {
-	for _, s := range k.slots {
-		if s.run != nil {
-			return true
-		}
-	}
-	return k.starting > 0
-}
-
 // discard ends a process that cannot be watched.
 func (k *keeper) discard(p *proc.Process) {
 	_ = p.SignalGroup(syscall.SIGKILL)
