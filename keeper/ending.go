@@ -35,13 +35,3 @@ func unmarkEnding(stateDir string) {
 
 // idle says whether there is nothing to be stopped, or to be kept.
 func (k *keeper) idle() bool { return k.live == 0 && len(k.slots) == 0 }
-
-// running looks at the slots themselves: an end must not wait for a number.
-func (k *keeper) running() bool {
-	for _, s := range k.slots {
-		if s.run != nil {
-			return true
-		}
-	}
-	return k.starting > 0
-}

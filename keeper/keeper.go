@@ -401,7 +401,7 @@ func (k *keeper) engineGone(pid int, exit proc.Exit) {
 
 // endIfDone closes when nothing runs and nothing is to come.
 func (k *keeper) endIfDone() {
-	if k.closing || !k.quit && !k.tookOver || k.live > 0 && k.running() {
+	if k.closing || !k.quit && !k.tookOver || k.live > 0 {
 		return
 	}
 	k.closing = true

@@ -234,6 +234,37 @@ func TestRunsOutliveTheirWriter(t *testing.T) {
 	}
 }
 
+// Slots that are forgotten in one order and begin again in another change lines.
+func TestNoSlotHasTwoLines(t *testing.T) {
+	dir := t.TempDir()
+	r, _, err := OpenRuns(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put := func(run Run) {
+		if err := r.Put(run); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(self("orders/0", 1))
+	put(self("mail/0", 1))
+	r.Forget("orders/0")
+	r.Forget("mail/0")
+	r.Forget("never/0")
+	now := self("orders/0", 2)
+	put(now) // where mail/0 was
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_, left, err := OpenRuns(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff([]Run{now}, left); d != "" {
+		t.Error(d)
+	}
+}
+
 // An earlier release has recorded less.
 func TestParseOldLine(t *testing.T) {
 	text := "orders/0 7 812 1000 2000 15 30 1 .tag"

@@ -182,13 +182,20 @@ func (r *Runs) Put(run Run) error {
 	return nil
 }
 
-// Forget gives the line of a slot to another. There is no need to call it when a
-// run ends: a line whose process is gone says nothing.
+// Forget gives the line of a slot to another. There is no need to call it when a run
+// ends: a line whose process is gone says nothing. But a slot must never have two: the
+// next daemon would take what runs in it for the leftovers of the older one.
 func (r *Runs) Forget(slot string) {
-	if i, ok := r.index[slot]; ok {
-		delete(r.index, slot)
-		r.free = append(r.free, i)
+	i, ok := r.index[slot]
+	if !ok {
+		return
 	}
+	empty := line(nil)
+	if _, err := r.f.WriteAt(empty[:], i*lineLen); err != nil {
+		return // the line stays the slot's
+	}
+	delete(r.index, slot)
+	r.free = append(r.free, i)
 }
 
 // Close closes the file.
