@@ -66,9 +66,24 @@ func (c *Consumer) values() map[string]string {
 	return v
 }
 
-// A placeholder: {name}, {slot:02}. Anything else in braces is not looked at,
-// nor is {{name}} (other template languages) or ${name} (the shell).
-var placeholder = regexp.MustCompile(`\{([a-z_]+1?)(:0[0-9])?\}`)
+// A placeholder: {name}, {slot:02}. {{name}} is the text {name}, as one pair of
+// braces goes where there are several; ${name} is for the shell. Anything else in
+// braces is not looked at.
+var placeholder = regexp.MustCompile(`(\{+)([a-z_]+1?)(:0[0-9])?(\}+)`)
+
+// Literal writes text so that no part of it is taken for a placeholder.
+func Literal(text string) string {
+	var b strings.Builder
+	end := 0
+	for _, m := range placeholder.FindAllStringSubmatchIndex(text, -1) {
+		if m[3]-m[2] == 1 && strings.HasSuffix(text[:m[0]], "$") {
+			continue
+		}
+		b.WriteString(text[end:m[0]] + "{" + text[m[0]:m[1]] + "}")
+		end = m[1]
+	}
+	return b.String() + text[end:]
+}
 
 // What a value may hold to be filled into a shell script unquoted.
 var shellSafe = regexp.MustCompile(`^[A-Za-z0-9._:@%+,=/-]*$`)
@@ -87,18 +102,22 @@ func (e *expander) fill(text string) string {
 	var b strings.Builder
 	end := 0
 	for _, m := range placeholder.FindAllStringSubmatchIndex(text, -1) {
-		before, after := text[:m[0]], text[m[1]:]
-		if strings.HasSuffix(before, "$") || strings.HasSuffix(before, "{") && strings.HasPrefix(after, "}") {
+		opening, closing := m[3]-m[2], m[9]-m[8]
+		switch {
+		case opening > 1 && closing > 1:
+			b.WriteString(text[end:m[0]] + text[m[0]+1:m[1]-1])
+			end = m[1]
+			continue
+		case opening == 1 && strings.HasSuffix(text[:m[0]], "$"):
 			continue
 		}
 		width := ""
-		if m[4] >= 0 {
-			width = text[m[4]+1 : m[5]]
+		if m[6] >= 0 {
+			width = text[m[6]+1 : m[7]]
 		}
-		if value, ok := e.value(text[m[2]:m[3]], width); ok {
-			b.WriteString(text[end:m[0]])
-			b.WriteString(value)
-			end = m[1]
+		if value, ok := e.value(text[m[4]:m[5]], width); ok {
+			b.WriteString(text[end:m[3]-1] + value)
+			end = m[8] + 1
 		}
 	}
 	return b.String() + text[end:]
@@ -117,7 +136,7 @@ func (e *expander) value(word, width string) (string, bool) {
 	case !known:
 		all := slices.Concat(slices.Sorted(maps.Keys(e.values)), slices.Sorted(maps.Keys(e.numbers)))
 		if hint := kind.DidYouMean(word, all); hint != "" {
-			e.problem("unknown placeholder {%s}, %s", word, strings.ReplaceAll(hint, `"`, ""))
+			e.problem("unknown placeholder {%s}, %s ({{%s}} is the text {%s})", word, strings.ReplaceAll(hint, `"`, ""), word, word)
 		}
 		return "", false
 	case width != "":

@@ -20,7 +20,7 @@ consumers:
     time_limit: 90500ms
     memory_limit: 1000KiB
     dir: /srv/{name}/{slot}
-    env: {SLOT: "{slot:02}", JSON: "{\"a\": {}}", OTHER: "{{name}} $${name} {foo} {Name} {name } {slot:2} {slot:002}"}
+    env: {SLOT: "{slot:02}", JSON: "{\"a\": {}}", OTHER: "{{name}} {{{slot:02}}} {{title}} {{slot} $${name} {foo} {Name} {name } {slot:2} {slot:002} {{slot}{slot}}"}
   line:
     shell: "work {name} {slot} {queue} $${queue}"
     queue: {connection: db, name: App.Jobs-1}
@@ -32,7 +32,7 @@ consumers:
 	want := Launch{
 		Argv: []string{"./work", "orders", "11", "11", "12", "012", "12", "a b;{slot}", "100", "91", "1"},
 		Dir:  "/srv/orders/11",
-		Env:  map[string]string{"SLOT": "11", "JSON": `{"a": {}}`, "OTHER": "{{name}} ${name} {foo} {Name} {name } {slot:2} {slot:002}"},
+		Env:  map[string]string{"SLOT": "11", "JSON": `{"a": {}}`, "OTHER": "{name} {{slot:02}} {title} {11 ${name} {foo} {Name} {name } {slot:2} {slot:002} {1111}"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -44,6 +44,19 @@ consumers:
 	got, err = consumer(t, c, "line").Expand(0)
 	if want := []string{"/bin/sh", "-c", "work line 0 App.Jobs-1 ${queue}"}; err != nil || !slices.Equal(got.Argv, want) {
 		t.Errorf("shell: %q, %v", got.Argv, err)
+	}
+}
+
+// TestLiteral: what Literal writes is the text itself once it is filled in.
+func TestLiteral(t *testing.T) {
+	for _, text := range []string{
+		"", "{slot}", "{{slot}}", "{{slot}", "{slot}}", "{{{name}}}x{slots}", "${slot}", "${{slot}}", "${{slot}", "{slot:02}{name}", "{} {a: 1}", "{nmae}",
+	} {
+		c := newConsumer("x")
+		c.Command = []string{"x", Literal(text)}
+		if l, err := c.Expand(0); err != nil || l.Argv[1] != text {
+			t.Errorf("%q: got %q, %v", text, l.Argv, err)
+		}
 	}
 }
 

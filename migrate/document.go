@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"qsuper/config"
 )
 
 // Document is the qsuper.yaml that is written.
@@ -115,14 +117,9 @@ func (d *Document) Free(names ...string) {
 	}
 }
 
-var placeholder = regexp.MustCompile(`\{([a-z_]+1?)(:0[0-9])?\}`)
-
-// Literal writes text so that qsuper takes it as it is: a $ that could start a
-// variable is doubled. ok is false for text that holds what looks like a
-// placeholder, which cannot be written.
-func Literal(text string) (literal string, ok bool) {
-	return Dollars(text), !placeholder.MatchString(text)
-}
+// Literal writes text so that qsuper takes it as it is: nothing in it is a
+// variable or a placeholder.
+func Literal(text string) string { return Dollars(config.Literal(text)) }
 
 // Dollars doubles each $ that qsuper would take for the start of a variable.
 func Dollars(text string) string {
@@ -136,31 +133,21 @@ func Dollars(text string) string {
 	return b.String()
 }
 
-// ShellWord quotes text as one word of a shell, with every { torn from what
-// follows, so that it is no placeholder.
+// ShellWord quotes text as one word of a shell.
 func ShellWord(text string) string {
 	if text != "" && !strings.ContainsFunc(text, func(r rune) bool {
 		return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-", r)
 	}) {
 		return text
 	}
-	quoted := "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
-	return placeholder.ReplaceAllStringFunc(quoted, func(p string) string { return "{''" + p[1:] })
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }
 
-// Command sets `command` to argv, or `shell` when a word looks like one of
-// qsuper's placeholders and has to be hidden from it.
-func Command(body *Map, argv []string) {
-	words, shell := make([]string, len(argv)), make([]string, len(argv))
-	plain := true
-	for i, w := range argv {
-		literal, ok := Literal(w)
-		words[i], shell[i] = literal, ShellWord(w)
-		plain = plain && ok
+// Literals writes each word as Literal does.
+func Literals(words []string) []string {
+	literal := make([]string, len(words))
+	for i, w := range words {
+		literal[i] = Literal(w)
 	}
-	if plain {
-		body.Set("command", words)
-		return
-	}
-	body.Set("shell", Dollars("exec "+strings.Join(shell, " ")))
+	return literal
 }

@@ -113,9 +113,7 @@ func compare(cfg *config.Config, c *config.Consumer, want Instance) []Difference
 	if err != nil {
 		return []Difference{{Name: want.Name, Consumer: c.Name, What: "argv", Theirs: "a command", Ours: err.Error()}}
 	}
-	if argv := unshell(got.Argv); !slices.Equal(argv, want.Argv) {
-		differ("argv", fmt.Sprintf("%q", want.Argv), fmt.Sprintf("%q", argv))
-	}
+	differ("argv", fmt.Sprintf("%q", want.Argv), fmt.Sprintf("%q", got.Argv))
 	for _, name := range slices.Sorted(maps.Keys(union(want.Env, got.Env))) {
 		theirs, has := want.Env[name]
 		ours, have := got.Env[name]
@@ -130,22 +128,6 @@ func compare(cfg *config.Config, c *config.Consumer, want Instance) []Difference
 		differ("log", want.Log, LogOf(cfg.Daemon.LogDir, c.Name, want.Slot, c.Logs.To))
 	}
 	return found
-}
-
-// unshell takes back what Command did to hide a placeholder.
-func unshell(argv []string) []string {
-	if len(argv) != 3 || argv[0] != "/bin/sh" || !strings.HasPrefix(argv[2], "exec ") {
-		return argv
-	}
-	words, err := Words(argv[2])
-	if err != nil || !hidden(words[1:]) {
-		return argv
-	}
-	return words[1:]
-}
-
-func hidden(words []string) bool {
-	return slices.ContainsFunc(words, placeholder.MatchString)
 }
 
 // LogOf is where qsuper puts the output of a slot.

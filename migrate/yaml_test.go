@@ -39,9 +39,9 @@ func TestDollars(t *testing.T) {
 
 // TestDollarsReadBack: what Dollars writes is the text itself once it is loaded.
 func TestDollarsReadBack(t *testing.T) {
-	for _, text := range []string{"$", "$x", "$$", "${x}", "$${x}", "$$${", "a$b${c}$$d"} {
+	for _, text := range []string{"$", "$x", "$$", "${x}", "$${x}", "$$${", "a$b${c}$$d", "{slot}", "${slot}", "$${slot}"} {
 		body := NewMap()
-		Command(body, []string{"/bin/x", text})
+		body.Set("command", Literals([]string{"/bin/x", text}))
 		doc := Document{Consumers: []Entry{{Name: "a", Body: body}}}
 		found, err := Verify(doc.Bytes(), []Instance{{Name: "a", Consumer: "a", Argv: []string{"/bin/x", text}}}, nil, func(string) (string, bool) { return "", false })
 		if err != nil || len(found) > 0 {

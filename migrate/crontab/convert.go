@@ -48,11 +48,10 @@ func (c *converter) shared(tables []*Table) {
 	}
 	env := migrate.NewMap()
 	for _, v := range own(all[0].Env) {
-		literal, ok := migrate.Literal(v.Value)
-		if !ok || !identifier.MatchString(v.Name) || strings.HasPrefix(v.Name, "QSUPER_") {
+		if !identifier.MatchString(v.Name) || strings.HasPrefix(v.Name, "QSUPER_") {
 			return // each line tells of it
 		}
-		env.Set(v.Name, literal)
+		env.Set(v.Name, migrate.Literal(v.Value))
 	}
 	if env.Len() > 0 {
 		c.common = own(all[0].Env)
@@ -215,18 +214,13 @@ func (e *entry) command() {
 	}
 	switch {
 	case e.words != nil:
-		migrate.Command(e.body, e.words)
+		e.body.Set("command", migrate.Literals(e.words))
 		e.want.Argv = e.words
 	case filepath.Base(shell) == "sh":
-		literal, ok := migrate.Literal(text)
-		if !ok {
-			migrate.Command(e.body, []string{"/bin/sh", "-c", text})
-		} else {
-			e.body.Set("shell", literal)
-		}
+		e.body.Set("shell", migrate.Literal(text))
 		e.want.Argv = []string{"/bin/sh", "-c", text}
 	default:
-		migrate.Command(e.body, []string{shell, "-c", text})
+		e.body.Set("command", migrate.Literals([]string{shell, "-c", text}))
 		e.want.Argv = []string{shell, "-c", text}
 	}
 	if e.keep {
@@ -279,8 +273,7 @@ func (e *entry) identity() {
 		dir = e.home(who)
 	}
 	if dir != "" {
-		literal, _ := migrate.Literal(dir)
-		e.body.Set("dir", literal)
+		e.body.Set("dir", migrate.Literal(dir))
 		e.want.Dir = dir
 	}
 }
@@ -330,12 +323,11 @@ func (e *entry) environment() {
 	env := migrate.NewMap()
 	e.want.Env = map[string]string{}
 	put := func(name, value string) {
-		literal, ok := migrate.Literal(value)
-		if !ok || !identifier.MatchString(name) || strings.HasPrefix(name, "QSUPER_") {
+		if !identifier.MatchString(name) || strings.HasPrefix(name, "QSUPER_") {
 			e.item(migrate.Lost, "environment", "%s cannot be written; give it by env_file", name)
 			return
 		}
-		env.Set(name, literal)
+		env.Set(name, migrate.Literal(value))
 		e.want.Env[name] = value
 	}
 	if e.compat() && !slices.ContainsFunc(e.l.Env, func(v Variable) bool { return v.Name == "PATH" }) {

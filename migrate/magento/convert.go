@@ -142,8 +142,7 @@ func (c *converter) defaults() {
 		root = "/var/www/html"
 		c.item(migrate.Changed, "", "root", "where Magento is stands in no file here; %s is a guess: give --root", root)
 	}
-	literal, _ := migrate.Literal(root)
-	d.Set("dir", literal)
+	d.Set("dir", migrate.Literal(root))
 	c.s.Root = root
 	if c.user = c.s.Owner; c.user != "" && c.user != "root" && !c.s.FromYAML {
 		d.Set("user", c.user)

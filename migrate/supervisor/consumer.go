@@ -49,13 +49,9 @@ func groupName(name string) string {
 	return name
 }
 
-// command writes the argv. Braces that look like a placeholder need a shell.
+// command writes the argv.
 func (c *converter) command(body *migrate.Map, text *Process) {
 	argv, _ := words(text.Command)
-	if !slices.ContainsFunc(argv, markPattern.MatchString) {
-		migrate.Command(body, argv)
-		return
-	}
 	for i, w := range argv {
 		argv[i] = c.unmark(w)
 	}
@@ -68,10 +64,10 @@ func (c *converter) unmark(text string) string {
 	for {
 		m := markPattern.FindStringSubmatchIndex(text)
 		if m == nil {
-			b.WriteString(migrate.Dollars(text))
+			b.WriteString(migrate.Literal(text))
 			return b.String()
 		}
-		b.WriteString(migrate.Dollars(text[:m[0]]))
+		b.WriteString(migrate.Literal(text[:m[0]]))
 		if m[6] >= 0 {
 			b.WriteString("${" + text[m[6]:m[7]] + "}")
 		} else {
@@ -122,16 +118,11 @@ func (c *converter) environment(pt *part, name string, body *migrate.Map, text *
 	values := map[string]string{}
 	for _, v := range text.Environment {
 		values[v.name] = v.text
-		literal, ok := migrate.Literal(v.text)
 		switch {
 		case !isIdentifier(v.name) || strings.HasPrefix(v.name, "QSUPER_"):
 			c.item(pt, migrate.Lost, "environment", name, "%q is no name for a variable in qsuper", v.name)
-		case markPattern.MatchString(v.text):
-			env.Set(v.name, c.unmark(v.text))
-		case !ok:
-			c.item(pt, migrate.Lost, "environment", name, "the value of %s looks like a placeholder of qsuper; give it by env_file", v.name)
 		default:
-			env.Set(v.name, literal)
+			env.Set(v.name, c.unmark(v.text))
 		}
 	}
 	c.misread(pt, name, values)

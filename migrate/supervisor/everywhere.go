@@ -46,12 +46,11 @@ func (c *converter) server() {
 	}
 	env := migrate.NewMap()
 	for _, v := range s.Environment {
-		literal, ok := migrate.Literal(v.text)
-		if !ok || !isIdentifier(v.name) {
+		if !isIdentifier(v.name) {
 			c.add(migrate.Lost, "supervisord", "environment", "%s cannot be written; give it by env_file", v.name)
 			continue
 		}
-		env.Set(v.name, literal)
+		env.Set(v.name, migrate.Literal(v.text))
 	}
 	if env.Len() > 0 {
 		c.doc.Defaults.Set("env", env)

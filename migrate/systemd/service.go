@@ -14,7 +14,7 @@ import (
 )
 
 // emit writes text for the file, with {slot1} in place of %i.
-func emit(text string) string { return strings.ReplaceAll(migrate.Dollars(text), slotMark, "{slot1}") }
+func emit(text string) string { return strings.ReplaceAll(migrate.Literal(text), slotMark, "{slot1}") }
 
 // run is the command with its environment. The error's key is where it stands.
 func (s *service) run() (key string, err error) {
@@ -40,15 +40,11 @@ func (s *service) run() (key string, err error) {
 		s.body.Set("shell", emit(cmd.shell))
 		s.want.Argv = []string{"/bin/sh", "-c", cmd.shell}
 	} else {
-		migrate.Command(s.body, cmd.argv)
-		switch v := s.body.Get("command").(type) {
-		case []string:
-			for i := range v {
-				v[i] = strings.ReplaceAll(v[i], slotMark, "{slot1}")
-			}
-		default:
-			s.body.Set("shell", strings.ReplaceAll(fmt.Sprint(s.body.Get("shell")), slotMark, "{slot1}"))
+		argv := make([]string, len(cmd.argv))
+		for i, w := range cmd.argv {
+			argv[i] = emit(w)
 		}
+		s.body.Set("command", argv)
 		s.want.Argv = cmd.argv
 	}
 	if s.slots > 1 {
@@ -62,9 +58,6 @@ func (s *service) variables(env map[string]string, order []string, files []setti
 	s.want.Env = env
 	m := migrate.NewMap()
 	for _, name := range order {
-		if _, ok := migrate.Literal(env[name]); !ok {
-			return "Environment", fmt.Errorf("the value of %s looks like a placeholder of qsuper; put it into an EnvironmentFile", name)
-		}
 		m.Set(name, emit(env[name]))
 	}
 	if m.Len() > 0 {
