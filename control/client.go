@@ -19,12 +19,20 @@ import (
 // request has its own connection.
 type Client struct {
 	socket string
+	file   string // "" = whichever the daemon runs
 	http   http.RoundTripper
 }
 
 // New starts nothing and does not look whether a daemon is there.
 func New(socket string) *Client {
 	return &Client{socket: socket, http: transport{socket}}
+}
+
+// For has only a daemon answer that runs this file: two may be told to listen at the
+// same path, and the next word may be "stop".
+func (c *Client) For(file string) *Client {
+	c.file = file
+	return c
 }
 
 // Socket is where the daemon is asked.
@@ -143,6 +151,9 @@ func (c *Client) send(ctx context.Context, method, path string, v url.Values, bo
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
+	if c.file != "" {
+		req.Header.Set(fileHeader, url.PathEscape(c.file))
+	}
 	resp, err := c.http.RoundTrip(req)
 	if err != nil {
 		return nil, c.explain(ctx, err)
@@ -158,6 +169,9 @@ func (c *Client) send(ctx context.Context, method, path string, v url.Values, bo
 	}
 	if json.Unmarshal(text, &f) != nil || f.Error == "" {
 		f.Error = fmt.Sprintf("the daemon at %s answered %s", c.socket, resp.Status)
+	}
+	if resp.StatusCode == http.StatusMisdirectedRequest {
+		return nil, &NoDaemon{Socket: c.socket, Other: f.Error}
 	}
 	return nil, &Rejected{Status: resp.StatusCode, Message: f.Error, Advice: f.Hint}
 }

@@ -13,12 +13,25 @@ import (
 )
 
 // NoDaemon says that nobody answers at the socket. Commands exit with 4.
-type NoDaemon struct{ Socket string }
+type NoDaemon struct {
+	Socket string
+	Other  string // what the daemon there says that was asked for another's; "" = nobody is there
+}
 
-func (e *NoDaemon) Error() string { return "no daemon answers at " + e.Socket }
+func (e *NoDaemon) Error() string {
+	if e.Other != "" {
+		return e.Other
+	}
+	return "no daemon answers at " + e.Socket
+}
 
 // Hint says what to do.
-func (e *NoDaemon) Hint() string { return `start it with "qsuper start", or give --socket` }
+func (e *NoDaemon) Hint() string {
+	if e.Other != "" {
+		return "to ask that one give --socket " + e.Socket + "; a second daemon needs its own daemon.socket.path and daemon.state_dir"
+	}
+	return `start it with "qsuper start", or give --socket`
+}
 
 // Lost says that the daemon closed the connection before its answer was whole:
 // its engine was restarted or it has ended. What was asked may have been done.

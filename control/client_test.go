@@ -43,6 +43,49 @@ func TestNoDaemon(t *testing.T) {
 
 // TestEngineRestart: the client bridges the moment in which nobody listens,
 // and asks again when its answer was cut off.
+// Two files may name the same socket: a word for the daemon of one must not reach that of
+// the other.
+func TestRequestsForAnotherFile(t *testing.T) {
+	dir := t.TempDir()
+	ours, other, link := filepath.Join(dir, "ours ü.yaml"), filepath.Join(dir, "other.yaml"), filepath.Join(dir, "link.yaml")
+	for _, path := range []string{ours, other} {
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink(ours, link); err != nil {
+		t.Fatal(err)
+	}
+	d := &fakeDaemon{}
+	r := newTestServer(t, d, "")
+	r.opts.File = ours
+	r.start(t)
+	for _, path := range []string{"", ours, link} {
+		if _, err := New(r.path).For(path).Status(t.Context(), StatusQuery{}); err != nil {
+			t.Errorf("for %q: %v", path, err)
+		}
+	}
+	for _, path := range []string{other, filepath.Join(dir, "gone.yaml"), "/odd\n\x1b name.yaml"} {
+		_, err := New(r.path).For(path).Do(t.Context(), Command{Verb: VerbStop})
+		none, ok := errors.AsType[*NoDaemon](err)
+		if !ok {
+			t.Fatalf("for %q: %v", path, err)
+		}
+		if want := "no daemon runs " + path + ": the one at " + r.path + " runs " + ours; none.Error() != want {
+			t.Errorf("said %q, want %q", none, want)
+		}
+		if !strings.Contains(none.Hint(), "--socket "+r.path) {
+			t.Errorf("hint %q", none.Hint())
+		}
+	}
+	if err := os.Remove(ours); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := New(r.path).For(ours).Status(t.Context(), StatusQuery{}); err != nil {
+		t.Errorf("for its file that is gone: %v", err)
+	}
+}
+
 func TestEngineRestart(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "q.sock")
 	l, err := net.Listen("unix", path)

@@ -258,6 +258,9 @@ func statusCode(err error) int {
 	if _, ok := errors.AsType[*Conflict](err); ok {
 		return http.StatusConflict
 	}
+	if _, ok := errors.AsType[*misdirected](err); ok {
+		return http.StatusMisdirectedRequest
+	}
 	if _, ok := errors.AsType[*busyError](err); ok {
 		return http.StatusServiceUnavailable
 	}

@@ -38,6 +38,7 @@ type Options struct {
 	Path  string      // absolute, at most 107 bytes
 	Mode  fs.FileMode // permission bits, 0 = 0660; counts only with Group, otherwise it is 0600
 	Group string      // its members may connect, by name or number; "" = only root and the daemon's own user
+	File  string      // what the daemon runs, absolute; requests for another are refused
 	Log   *slog.Logger
 }
 
@@ -225,6 +226,10 @@ func (s *Server) answer(r Route) http.Handler {
 			}
 			s.fail(w, req, errPanic)
 		}()
+		if err := s.meant(req); err != nil {
+			s.fail(w, req, err)
+			return
+		}
 		if peer := peerFrom(req.Context()); r.Access == Admin && !s.policy.administers(peer) {
 			s.log.Warn("refused", "route", r.Path, "by", peer.Name(), "uid", peer.UID, "pid", peer.PID)
 			s.fail(w, req, &Forbidden{"stopping the daemon"})

@@ -57,7 +57,7 @@ func (a *app) completeScale(cmd *cobra.Command, given []string, _ string) ([]str
 
 // names asks the daemon; without one there is nothing to offer and nothing to say.
 func (a *app) names(ctx context.Context, given []string, suffix string) []string {
-	socket, err := a.findSocket()
+	client, err := a.client()
 	if err != nil {
 		return nil
 	}
@@ -66,7 +66,7 @@ func (a *app) names(ctx context.Context, given []string, suffix string) []string
 	}
 	ctx, cancel := context.WithTimeout(ctx, completionTimeout)
 	defer cancel()
-	st, err := control.New(socket).Status(ctx, control.StatusQuery{})
+	st, err := client.Status(ctx, control.StatusQuery{})
 	if err != nil {
 		return nil
 	}

@@ -23,33 +23,57 @@ import (
 // The system's file comes after the standard path only because looking for a
 // socket takes microseconds and reading YAML milliseconds.
 func (a *app) findSocket() (string, error) {
+	socket, _, err := a.findDaemon()
+	return socket, err
+}
+
+// client asks the daemon that findSocket finds. Where a file was named, or lies in this
+// directory, it must be that file's.
+func (a *app) client() (*control.Client, error) {
+	socket, file, err := a.findDaemon()
+	if err != nil {
+		return nil, err
+	}
+	c := control.New(socket)
+	if abs, err := filepath.Abs(file); err == nil && file != "" {
+		c = c.For(abs)
+	}
+	return c, nil
+}
+
+// findDaemon is findSocket, and the file that this came from; "" = anybody's daemon is
+// meant who answers there.
+func (a *app) findDaemon() (socket, file string, err error) {
 	if a.socket != "" {
-		return a.socket, nil
+		return a.socket, "", nil
 	}
 	if path := a.getenv("QSUPER_SOCKET"); path != "" {
-		return path, nil
+		return path, "", nil
 	}
 	standard := standardSocket(a.getenv, os.Geteuid(), "")
 	named := a.config != "" || a.getenv("QSUPER_CONFIG") != ""
 	if !named && !exists("qsuper.yaml") && exists(standard) {
-		return standard, nil
+		return standard, "", nil
 	}
 	path, err := config.Find(a.config)
 	if err != nil {
-		return standard, nil
+		return standard, "", nil
 	}
-	socket, err := a.socketIn(path)
-	if err != nil && (named || path == "qsuper.yaml") {
+	if named || path == "qsuper.yaml" {
+		file = path
+	}
+	socket, err = a.socketIn(path)
+	if err != nil && file != "" {
 		if socket := a.socketDespite(path, standard); socket != "" {
 			fmt.Fprintf(a.stderr, "qsuper: warning: %s cannot be read; asking the daemon at %s, which runs what it said before\n", path, socket)
-			return socket, nil
+			return socket, file, nil
 		}
-		return "", err
+		return "", "", err
 	}
 	if err != nil {
-		return standard, nil
+		return standard, "", nil
 	}
-	return socket, nil
+	return socket, file, nil
 }
 
 // socketIn reads daemon.socket.path of a file and nothing else: a file that is

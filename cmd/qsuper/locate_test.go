@@ -80,6 +80,34 @@ func TestFindSocketPrefers(t *testing.T) {
 	}
 }
 
+// Whose daemon is asked for follows from how it was found.
+func TestWhoseDaemonIsMeant(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	for _, name := range []string{"qsuper.yaml", "other.yaml"} {
+		if err := os.WriteFile(name, []byte("daemon: {socket: {path: q.sock}}\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tc := range []struct{ flag, file, env, want string }{
+		{want: "qsuper.yaml"},
+		{file: "other.yaml", want: "other.yaml"},
+		{flag: "q.sock", file: "other.yaml"},
+		{env: "q.sock"},
+	} {
+		a := newApp(nil, nil, func(name string) string {
+			if name == "QSUPER_SOCKET" {
+				return tc.env
+			}
+			return ""
+		})
+		a.socket, a.config = tc.flag, tc.file
+		if _, file, err := a.findDaemon(); err != nil || file != tc.want {
+			t.Errorf("%+v: %q, %v", tc, file, err)
+		}
+	}
+}
+
 // A file that is no YAML any more still says where its daemon is, however it is written.
 func TestSocketInABrokenFile(t *testing.T) {
 	for text, want := range map[string]string{

@@ -147,14 +147,14 @@ func args(least, most int) cobra.PositionalArgs {
 // remote runs what a command has to ask of the daemon. The first Ctrl-C ends
 // ctx, the second one the program.
 func (a *app) remote(cmd *cobra.Command, run func(context.Context, *control.Client, *screen) error) error {
-	socket, err := a.findSocket()
+	client, err := a.client()
 	if err != nil {
 		return err
 	}
 	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
-	return a.absent(run(ctx, control.New(socket), a.screen()))
+	return a.absent(run(ctx, client, a.screen()))
 }
 
 // printJSON prints a document the way a person can still read it.
