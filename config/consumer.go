@@ -199,7 +199,9 @@ func (c *check) program() {
 		c.l.add(c.node.Get(given[1]).Key, c.path+"."+given[1], "cannot be combined with %s", given[0])
 		return
 	case len(given) == 0:
-		if !slices.ContainsFunc(c.l.decoder.Problems[c.from:], func(p Problem) bool { return p.Hint != "" && strings.Contains(p.Message, "unknown key") }) {
+		if !slices.ContainsFunc(c.l.decoder.Problems[c.from:], func(p Problem) bool {
+			return strings.HasPrefix(p.Hint, "did you mean") && strings.Contains(p.Message, "unknown key")
+		}) {
 			c.l.decoder.Problems = append(c.l.decoder.Problems, Problem{File: c.At.File, Line: c.At.Line, Column: c.At.Column,
 				Path: c.path, Message: "nothing to run", Hint: "give command, shell or preset"})
 		}

@@ -118,8 +118,7 @@ func runEngine(ctx context.Context, o engineOptions) error {
 	e.upgrades = newUpgrader(client.Upgrade, e.runner.Stopping, e.notify)
 	d.upgrades = e.upgrades
 	e.server = control.NewServer(d, control.Options{
-		Path: cfg.Daemon.Socket.Path, Mode: fs.FileMode(cfg.Daemon.Socket.Mode), Group: socketGroup(cfg.Daemon.Socket.Group),
-		File: cfg.Path, Log: e.log,
+		Path: cfg.Daemon.Socket.Path, Mode: fs.FileMode(cfg.Daemon.Socket.Mode), Group: socketGroup(cfg.Daemon.Socket.Group), File: cfg.Path, Log: e.log,
 	})
 	e.tcp = newTCP(cfg.Daemon.HTTP, e.log, e.openDoor(d))
 	d.http = e.tcp.status

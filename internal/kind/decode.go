@@ -34,6 +34,7 @@ const maxHints = 200
 // mention keeps its value.
 func (d *Decoder) Decode(n *Node, path string, targets ...any) {
 	if !d.shape(n, path, Map) {
+		d.hint(func() string { return asIn(targets) })
 		return
 	}
 	known := map[string][]field{}
@@ -54,6 +55,8 @@ func (d *Decoder) Decode(n *Node, path string, targets ...any) {
 			if name := Nearest(e.Key.Value, names); name != "" && len(d.Problems) < maxHints {
 				p.Hint = DidYouMean(e.Key.Value, names)
 				meant[name] = true
+			} else {
+				d.hint(func() string { return deeper(e.Key.Value, targets) })
 			}
 		}
 		for _, f := range known[e.Key.Value] {
@@ -65,6 +68,45 @@ func (d *Decoder) Decode(n *Node, path string, targets ...any) {
 			d.Problems.Add(n, path, "%s is missing", key)
 		}
 	}
+}
+
+// hint gives the latest problem a hint, unless it has one.
+func (d *Decoder) hint(find func() string) {
+	if p := &d.Problems[len(d.Problems)-1]; p.Hint == "" && len(d.Problems) < maxHints {
+		p.Hint = find()
+	}
+}
+
+// asIn shows how a map is written that was given as something else.
+func asIn(targets []any) string {
+	var must, may []string
+	for _, t := range targets {
+		for _, f := range fieldsOf(reflect.ValueOf(t).Elem()) {
+			if f.required {
+				must = append(must, f.key+": …")
+			} else if f.refused == nil {
+				may = append(may, f.key+": …")
+			}
+		}
+	}
+	const shown = 2
+	keys := append(must, may[:min(len(may), max(shown-len(must), 0))]...)
+	if len(keys) == 0 {
+		return ""
+	}
+	return "as in {" + strings.Join(keys, ", ") + "}"
+}
+
+// deeper finds a key that belongs one level further down.
+func deeper(key string, targets []any) string {
+	for _, t := range targets {
+		for _, path := range Keys(reflect.ValueOf(t).Elem().Interface()) {
+			if above, ok := strings.CutSuffix(path, "."+key); ok {
+				return fmt.Sprintf("it belongs into %s: {%s: …}", above, key)
+			}
+		}
+	}
+	return ""
 }
 
 func (d *Decoder) field(f field, e Entry, path string) {
