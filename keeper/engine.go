@@ -66,6 +66,8 @@ type engine struct {
 	deaths  int           // in a row, none of them of an engine that was up for steady
 	startAt time.Duration // never: not waiting to start
 	pulse   pulse
+
+	listened time.Duration // when listen was called last
 }
 
 // start starts an engine with one end of a new socket.
@@ -161,14 +163,10 @@ func (e *engine) receive() {
 	if e.more {
 		return // first what is there: the socket keeps the rest, and the engine waits
 	}
-	if cap(e.in)-len(e.in) < readChunk {
-		e.in = append(make([]byte, 0, 2*len(e.in)+readChunk), e.in...)
-	}
-	n, err := unix.Read(e.conn, e.in[len(e.in):len(e.in)+readChunk])
+	n, err := e.fill()
 	e.k.kin = kin{} // a request is for what is there when it is made
 	switch {
 	case n > 0:
-		e.in = e.in[:len(e.in)+n]
 	case err == unix.EAGAIN || err == unix.EINTR:
 	case err == nil:
 		for e.handle() {
@@ -177,6 +175,18 @@ func (e *engine) receive() {
 	default:
 		e.drop(err)
 	}
+}
+
+// fill reads once behind what is there.
+func (e *engine) fill() (int, error) {
+	if cap(e.in)-len(e.in) < readChunk {
+		e.in = append(make([]byte, 0, 2*len(e.in)+readChunk), e.in...)
+	}
+	n, err := unix.Read(e.conn, e.in[len(e.in):len(e.in)+readChunk])
+	if n > 0 {
+		e.in = e.in[:len(e.in)+n]
+	}
+	return n, err
 }
 
 // handle carries out requests worth maxBatch and tells whether there are more.

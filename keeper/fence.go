@@ -11,6 +11,15 @@ import (
 // takes until it is seen to be gone.
 const fenceKill = 2 * time.Second
 
+const (
+	// fenceLate is by how much the keeper may miss the moment at which a process is
+	// asked to end: beyond it the keeper has stood still, and perhaps the whole host.
+	fenceLate = 250 * time.Millisecond
+	// fenceRelief is how long an engine that has stood still with it may take to renew
+	// the lease. It comes out of the grace, of which it is half at most.
+	fenceRelief = 2 * time.Second
+)
+
 // errLease means that nothing may be started any more under a lease.
 var errLease = errors.New("this host's lease on the slot is about to run out")
 
@@ -43,8 +52,27 @@ func (r *run) fenceAt() time.Duration {
 		return never
 	case r.fenced:
 		return l.killAt()
+	case r.relief.until == l.Until:
+		return r.relief.at
 	}
 	return l.stopAt()
+}
+
+// relief puts off the moment at which a process is asked to end.
+type relief struct {
+	until time.Duration // of the lease that it is for
+	at    time.Duration
+}
+
+// relieved says whether an engine that could not renew the lease, as the keeper could
+// not look either, is given a moment for that.
+func (r *run) relieved(now time.Duration) bool {
+	l := r.slot.lease
+	if r.relief.until == l.Until || now < l.stopAt()+fenceLate || now >= l.killAt() {
+		return false
+	}
+	r.relief = relief{l.Until, now + min(fenceRelief, (l.killAt()-now)/2)}
+	return true
 }
 
 // fence ends a process whose lease runs out: nobody else may have noticed. There is
@@ -53,8 +81,14 @@ func (r *run) fence(now time.Duration) {
 	if r.fenceAt() > now {
 		return
 	}
-	l := r.slot.lease
 	first := !r.fenced
+	if first { // a keeper that has stood still may have a renewal to read
+		r.slot.k.engine.listen(now)
+		if r.fenceAt() > now || r.relieved(now) {
+			return
+		}
+	}
+	l := r.slot.lease
 	r.fenced, r.slot.again = true, nil
 	if now >= l.killAt() {
 		r.kill()
@@ -88,4 +122,34 @@ func (k *keeper) extend(e ExtendRequest) error {
 		}
 	}
 	return nil
+}
+
+// maxUnread bounds what is read of an engine before its requests are carried out, in
+// bytes. More than that does not fit into a socket.
+const maxUnread = 4 << 20
+
+// listen takes the extensions out of what the engine has sent until now, once for
+// each moment. They are taken again in their turn, which changes nothing.
+func (e *engine) listen(now time.Duration) {
+	if e.conn < 0 || e.listened == now {
+		return
+	}
+	e.listened = now
+	for len(e.in) < maxUnread {
+		if n, _ := e.fill(); n <= 0 {
+			break
+		}
+	}
+	for rest := e.in; ; {
+		t, body, after, ok, err := nextFrame(rest)
+		if !ok || err != nil {
+			return // an end, or an error, is found in its turn
+		}
+		if rest = after; t != frameExtend {
+			continue
+		}
+		if x, err := decode[ExtendRequest](body); err == nil {
+			_ = e.k.extend(x) // it has no other error
+		}
+	}
 }

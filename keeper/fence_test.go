@@ -132,3 +132,89 @@ func TestALeaseIsHandedOver(t *testing.T) {
 		t.Errorf("it was killed %s before the end of the lease", until-now)
 	}
 }
+
+// still stops the keeper from until some time before the end of the lease; do is what
+// the engine does meanwhile.
+func (r *rig) still(until time.Duration, do func()) {
+	r.t.Helper()
+	r.signal(syscall.SIGSTOP)
+	do()
+	for d := until - proc.Boottime(); d > 0; d = until - proc.Boottime() {
+		<-time.After(d)
+	}
+	r.signal(syscall.SIGCONT)
+}
+
+// lives checks that a process is not asked to end before now + d.
+func (l *link) lives(r *rig, d time.Duration) {
+	r.t.Helper()
+	end := time.After(d)
+	for {
+		select {
+		case e := <-l.events:
+			switch e.(type) {
+			case Stopping, Exited:
+				r.t.Fatalf("it is ended: %+v", e)
+			}
+		case <-end:
+			return
+		}
+	}
+}
+
+// A keeper that was stopped while the lease was renewed ends nothing: it hears of
+// that before it looks at the time, also when its lease would be over by now.
+func TestAKeeperThatWasStopped(t *testing.T) {
+	for name, stand := range map[string]time.Duration{"when it should ask": -3 * time.Second, "when it should kill": -time.Second, "for longer than the lease": 2 * time.Second} {
+		t.Run(name, func(t *testing.T) {
+			r, l, st, until := leased(t, 8*time.Second, 2*time.Second, "ignore-term")
+			r.still(until+stand, func() {
+				if err := l.Extend(ExtendRequest{Until: until + time.Minute, Tokens: map[string]uint64{slot0: 7}}); err != nil {
+					t.Error(err)
+				}
+			})
+			l.lives(r, time.Second)
+			if err := syscall.Kill(st.PID, syscall.SIGKILL); err != nil {
+				t.Errorf("the process is gone: %v", err)
+			}
+		})
+	}
+}
+
+// A host that stood still has an engine that stood still: it is given a moment for
+// renewing, out of the grace. Without a renewal the process ends in time.
+func TestAHostThatStoodStill(t *testing.T) {
+	renewed := func(r *rig, l *link, until time.Duration) {
+		<-time.After(500 * time.Millisecond)
+		if err := l.Extend(ExtendRequest{Until: until + time.Minute, Tokens: map[string]uint64{slot0: 7}}); err != nil {
+			r.t.Error(err)
+		}
+	}
+	t.Run("and renews", func(t *testing.T) {
+		r, l, st, until := leased(t, 14*time.Second, 8*time.Second, "ignore-term")
+		r.still(until-9*time.Second, func() {})
+		renewed(r, l, until)
+		l.lives(r, 3*time.Second)
+		if err := syscall.Kill(st.PID, syscall.SIGKILL); err != nil {
+			t.Errorf("the process is gone: %v", err)
+		}
+	})
+	t.Run("and does not", func(t *testing.T) {
+		r, l, st, until := leased(t, 14*time.Second, 8*time.Second, "ignore-term")
+		r.still(until-9*time.Second, func() {})
+		if s := get[Stopping](l); !s.Fenced || s.Step != StepSignal || until-proc.Boottime() < 4*time.Second {
+			t.Errorf("%+v with %s left", s, until-proc.Boottime())
+		}
+		renewed(r, l, until) // there is no way back
+		if e := get[Exited](l); !e.Fenced || alive(st.PID) || proc.Boottime() > until {
+			t.Errorf("%+v %s before the end", e, until-proc.Boottime())
+		}
+	})
+	t.Run("for too long", func(t *testing.T) {
+		r, l, _, until := leased(t, 6*time.Second, 2*time.Second, "ignore-term")
+		r.still(until+time.Second, func() {})
+		if e := get[Exited](l); !e.Fenced || e.Signal != int(syscall.SIGKILL) || proc.Boottime() > until+3*time.Second {
+			t.Errorf("%+v %s after the end", e, proc.Boottime()-until)
+		}
+	})
+}

@@ -53,10 +53,11 @@ type run struct {
 	ooms      int    // the slot's count of out-of-memory kills when it began
 	oom       bool   // one of them was it
 	frost     frost
-	unsafe    bool  // the grace ended before a safe point came
-	idle      bool  // ended at a moment when it held no message
-	follows   bool  // it is being started by a standing order
-	fenced    bool  // ended because the lease runs out
+	unsafe    bool // the grace ended before a safe point came
+	idle      bool // ended at a moment when it held no message
+	follows   bool // it is being started by a standing order
+	fenced    bool // ended because the lease runs out
+	relief    relief
 	early     *Stop // asked for while the process was being started
 	earlyKill bool
 
