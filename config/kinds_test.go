@@ -37,7 +37,7 @@ func init() {
 }
 
 func init() {
-	lease.Register(lease.Kind{Type: "mysql", Forgets: true}, databaseLock{Table: "qsuper_leases"}, openLock[databaseLock])
+	lease.Register(lease.Kind{Type: "mysql", Forgets: true}, databaseLock{Table: "qsuper_leases", Mode: "rows"}, openLock[databaseLock])
 	lease.Register(lease.Kind{Type: "redis", Forgets: true}, redisLock{}, openLock[redisLock])
 	lease.Register(lease.Kind{Type: "etcd"}, etcdLock{}, openLock[etcdLock])
 }
@@ -49,6 +49,7 @@ func openLock[C any](C, lease.Place) (lease.Store, error) {
 type databaseLock struct {
 	Connection string `yaml:"connection,required"`
 	Table      string `yaml:"table"`
+	Mode       string `yaml:"mode" oneof:"rows session"`
 }
 
 type redisLock struct {

@@ -20,6 +20,10 @@ type Kind struct {
 	// Forgets says that a store of this type may lose what it has acknowledged,
 	// when another copy takes over for a server that has failed.
 	Forgets bool
+
+	// Sessions says that a lease may end with a host's connection to the server,
+	// before the time for which the host believes in it.
+	Sessions bool
 }
 
 // Place is what a store is opened with beside its own keys.
@@ -34,6 +38,7 @@ type Spec interface {
 	Open(Place) (Store, error) // does not dial
 	Connection() string        // the value of `connection`; "" = none
 	Common() Common
+	Kind() Kind // of its type, and with its settings
 }
 
 var registry kind.Registry[Kind, Spec]
@@ -47,10 +52,11 @@ type Common struct {
 
 // Register adds a type of store; it is called from init in lease/backends. C is
 // the struct its section is decoded into, over defaults, as with connections. One
-// that uses an entry of `connections` has a string field `yaml:"connection,required"`.
+// that uses an entry of `connections` has a string field `yaml:"connection,required"`;
+// one that decides about Kind.Sessions a method Sessions() bool.
 func Register[C any](k Kind, defaults C, open func(C, Place) (Store, error)) {
 	registry.Add(k.Type, k, func(d *kind.Decoder, n *kind.Node, path string) Spec {
-		s := &spec[C]{kind: k.Type, config: defaults, open: open}
+		s := &spec[C]{kind: k, config: defaults, open: open}
 		s.common.TTL = DefaultTTL
 		before := len(d.Problems)
 		d.Decode(n, path, &s.common, &s.config)
@@ -92,10 +98,13 @@ func settings(s Spec) any {
 // HoldOff is how long nothing exclusive starts after a grant. A store that may
 // forget needs the whole length of a lease, as that is how long a host may believe
 // in one that the store knows nothing of any more. configured is the value of
-// `hold_off`; nil: none.
+// `hold_off`; nil: none. It says nothing about a lease that ended with a connection:
+// its host believes in it all the same.
 func HoldOff(k Kind, t Timing, configured *time.Duration) func(clean bool) time.Duration {
 	return func(clean bool) time.Duration {
 		switch {
+		case k.Sessions && !clean:
+			return time.Duration(float64(t.TTL) * (1 + Drift))
 		case configured != nil:
 			return *configured
 		case k.Forgets:
@@ -108,7 +117,7 @@ func HoldOff(k Kind, t Timing, configured *time.Duration) func(clean bool) time.
 }
 
 type spec[C any] struct {
-	kind       string
+	kind       Kind
 	common     Common
 	connection string
 	config     C
@@ -118,6 +127,15 @@ type spec[C any] struct {
 func (s *spec[C]) Open(p Place) (Store, error) { return s.open(s.config, p) }
 func (s *spec[C]) Connection() string          { return s.connection }
 func (s *spec[C]) Common() Common              { return s.common }
+
+func (s *spec[C]) Kind() Kind {
+	k := s.kind
+	if c, ok := any(&s.config).(interface{ Sessions() bool }); ok {
+		k.Sessions = c.Sessions()
+	}
+	return k
+}
+
 func (s *spec[C]) settings() any {
 	return struct {
 		common Common
@@ -126,7 +144,7 @@ func (s *spec[C]) settings() any {
 }
 
 // Format prints the type only, whatever the verb.
-func (s *spec[C]) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.kind+" lock store") }
+func (s *spec[C]) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.kind.Type+" lock store") }
 
 // MarshalText makes JSON print the type only.
-func (s *spec[C]) MarshalText() ([]byte, error) { return []byte(s.kind + " lock store"), nil }
+func (s *spec[C]) MarshalText() ([]byte, error) { return []byte(s.kind.Type + " lock store"), nil }

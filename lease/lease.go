@@ -28,7 +28,9 @@ import (
 type Store interface {
 	// Take asks for leases of length ttl. Each is granted if the key is free, or
 	// if its lease has run out, or if owner has it already (an answer that was
-	// lost); the token of every grant of a key is larger than all before it.
+	// lost); the token of every grant of a key is larger than all before it. Where
+	// leases end with connections (Kind.Sessions) it is also granted if its owner has
+	// had no connection and not renewed it for half of ttl.
 	Take(ctx context.Context, owner string, ttl time.Duration, asks []Ask) ([]Answer, error)
 
 	// Renew makes leases last ttl from now on, and sets their values where those

@@ -25,6 +25,7 @@ type fakeLock struct {
 func (l fakeLock) Open(lease.Place) (lease.Store, error) { return l.server.User(l.fault), nil }
 func (fakeLock) Connection() string                      { return "" }
 func (fakeLock) Common() lease.Common                    { return lease.Common{} }
+func (fakeLock) Kind() lease.Kind                        { return lease.Kind{} }
 
 // hosts are engines that share a store, and what they have run.
 type hosts struct {

@@ -116,10 +116,9 @@ func (s *lockStores) open(r *Runner, cfg *config.Config) {
 		f.roster = loadRoster(f.rosterPath)
 		f.self = host{Version: 1, Daemon: cfg.Daemon.Name, Release: r.release, PID: os.Getpid(), At: time.Now(), Consumers: map[string]part{}, Orders: map[string]string{}}
 		f.census.Store(&census{})
-		kind, _ := lease.Lookup(conf.Type)
 		f.loop = lease.New(lease.Options{
 			Name: conf.Name, Store: store, Owner: owner, Timing: conf.Timing, Now: r.boot, On: f,
-			HoldOff: lease.HoldOff(kind, conf.Timing, conf.HoldOff),
+			HoldOff: lease.HoldOff(conf.Spec.Kind(), conf.Timing, conf.HoldOff),
 		})
 		f.say(false)
 		s.by[conf.Name] = f

@@ -16,13 +16,22 @@ import (
 type databaseConfig struct {
 	Connection string `yaml:"connection,required"`
 	Table      string `yaml:"table"`
+	Mode       string `yaml:"mode" oneof:"rows session"`
 }
+
+// Sessions says that a lease may end with a connection; see lease.Kind.
+func (c *databaseConfig) Sessions() bool { return c.Mode == modeSession }
+
+const (
+	modeRows    = "rows"
+	modeSession = "session"
+)
 
 // Validate says what is wrong with the names.
 func (c *databaseConfig) Validate() error { return validTable(c.Table) }
 
 func init() {
-	lease.Register(lease.Kind{Type: "mysql", Forgets: true}, databaseConfig{Table: "qsuper_leases"}, openMySQL)
+	lease.Register(lease.Kind{Type: "mysql", Forgets: true}, databaseConfig{Table: "qsuper_leases", Mode: modeRows}, openMySQL)
 }
 
 func openMySQL(c databaseConfig, p lease.Place) (lease.Store, error) {
@@ -31,6 +40,9 @@ func openMySQL(c databaseConfig, p lease.Place) (lease.Store, error) {
 		return nil, err
 	}
 	table := "`" + strings.ReplaceAll(c.Table, ".", "`.`") + "`"
+	if c.Sessions() {
+		return hide(newSessions(newMySQLServer(db), &rows{ns: p.Namespace, dialect: &mysqlDialect, table: table}, p.TTL), secrets), nil
+	}
 	return hide(&rows{db: pool{db}, ns: p.Namespace, dialect: &mysqlDialect, table: table}, secrets), nil
 }
 
@@ -44,19 +56,26 @@ var mysqlDialect = dialect{
 	now: "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))",
 	arg: func(int) string { return "?" },
 	take: " ON DUPLICATE KEY UPDATE " +
-		"was_clean = IF(expires <= NOW OR owner = VALUES(owner), clean, was_clean), " +
-		"clean = IF(expires <= NOW OR owner = VALUES(owner), 0, clean), " +
-		"value = IF(expires <= NOW OR owner = VALUES(owner), VALUES(value), value), " +
-		"since = IF(expires <= NOW OR owner = VALUES(owner), NOW, since), " +
-		"epoch = IF(expires <= NOW OR owner = VALUES(owner), GREATEST(epoch + 1, NOW), epoch), " +
-		"owner = IF(expires <= NOW, VALUES(owner), owner), " +
+		"was_clean = IF(expires <= FREE OR owner = VALUES(owner), clean, was_clean), " +
+		"clean = IF(expires <= FREE OR owner = VALUES(owner), 0, clean), " +
+		"value = IF(expires <= FREE OR owner = VALUES(owner), VALUES(value), value), " +
+		"since = IF(expires <= FREE OR owner = VALUES(owner), NOW, since), " +
+		"epoch = IF(expires <= FREE OR owner = VALUES(owner), GREATEST(epoch + 1, NOW), epoch), " +
+		"owner = IF(expires <= FREE, VALUES(owner), owner), " +
 		"expires = IF(owner = VALUES(owner), VALUES(expires), expires)",
 	noTable: func(err error) bool { return mysqlCode(err, 1146) },
 	again:   func(err error) bool { return mysqlCode(err, 1213, 1205) }, // deadlock, lock wait
 }
 
 // pool is a database/sql pool of one connection.
-type pool struct{ *sql.DB }
+type pool struct{ sqlDatabase }
+
+// sqlDatabase is a pool, or one connection of it.
+type sqlDatabase interface {
+	ExecContext(ctx context.Context, text string, values ...any) (sql.Result, error)
+	QueryContext(ctx context.Context, text string, values ...any) (*sql.Rows, error)
+	Close() error
+}
 
 // plain turns blobs into what the driver knows.
 func plain(values []any) []any {

@@ -63,3 +63,12 @@ func TestMySQL(t *testing.T) {
 		return store(t, "mysql", "type: mysql\nconnection: db", lease.Place{Namespace: ns, TTL: ttl, Connection: conn})
 	}})
 }
+
+func TestMySQLSessions(t *testing.T) {
+	maria := servers.MariaDB(t)
+	name, _ := maria.NewDatabase(t)
+	conn := connection(t, "mysql", "type: mysql\ndsn: "+maria.DSN(name))
+	leasetest.Run(t, leasetest.Subject{TTL: 2 * time.Second, Restart: again(maria), Open: func(t *testing.T, ns string, ttl time.Duration) lease.Store {
+		return store(t, "mysql", "type: mysql\nconnection: db\nmode: session", lease.Place{Namespace: ns, TTL: ttl, Connection: conn})
+	}})
+}

@@ -16,7 +16,7 @@ import (
 )
 
 func init() {
-	lease.Register(lease.Kind{Type: "postgres", Forgets: true}, databaseConfig{Table: "qsuper_leases"}, openPostgres)
+	lease.Register(lease.Kind{Type: "postgres", Forgets: true}, databaseConfig{Table: "qsuper_leases", Mode: modeRows}, openPostgres)
 }
 
 func openPostgres(c databaseConfig, p lease.Place) (lease.Store, error) {
@@ -25,6 +25,9 @@ func openPostgres(c databaseConfig, p lease.Place) (lease.Store, error) {
 		return nil, err
 	}
 	table := `"` + strings.ReplaceAll(c.Table, ".", `"."`) + `"`
+	if c.Sessions() {
+		return hide(newSessions(&postgresServer{dialer}, &rows{ns: p.Namespace, dialect: &postgresDialect, table: table}, p.TTL), dialer.Secrets), nil
+	}
 	return hide(&rows{db: &pgSession{dialer: dialer}, ns: p.Namespace, dialect: &postgresDialect, table: table}, dialer.Secrets), nil
 }
 
@@ -39,7 +42,7 @@ var postgresDialect = dialect{
 	arg:   func(n int) string { return "$" + strconv.Itoa(n) },
 	take: " ON CONFLICT (ns, name) DO UPDATE SET was_clean = t.clean, clean = 0, value = excluded.value, since = excluded.since, " +
 		"epoch = GREATEST(t.epoch + 1, excluded.epoch), owner = excluded.owner, expires = excluded.expires " +
-		"WHERE t.expires <= NOW OR t.owner = excluded.owner",
+		"WHERE t.expires <= FREE OR t.owner = excluded.owner",
 	noTable: func(err error) bool { return postgresCode(err, "42P01", "3F000") },
 	again: func(err error) bool { // conflicts of transactions, two who create the table
 		return postgresCode(err, "40001", "40P01", "23505", "42P07")
@@ -94,7 +97,7 @@ func (s *pgSession) session(ctx context.Context) (*health.PostgresSession, error
 	return open, nil
 }
 
-// do runs one statement, which commits by itself and leaves nothing in the session.
+// do runs one statement in the session that there is.
 func (s *pgSession) do(ctx context.Context, text string, values []any) (*pgconn.Result, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -103,6 +106,12 @@ func (s *pgSession) do(ctx context.Context, text string, values []any) (*pgconn.
 	if err != nil {
 		return nil, err
 	}
+	return pgStatement(ctx, session, text, values)
+}
+
+// pgStatement runs one statement, which commits by itself and leaves nothing in the
+// session but the locks that it is there to take.
+func pgStatement(ctx context.Context, session *health.PostgresSession, text string, values []any) (*pgconn.Result, error) {
 	defer session.Until(ctx)()
 	params := make([][]byte, len(values))
 	for i, v := range values {
@@ -120,24 +129,34 @@ func (s *pgSession) do(ctx context.Context, text string, values []any) (*pgconn.
 }
 
 func (s *pgSession) exec(ctx context.Context, text string, values []any) (int64, error) {
-	r, err := s.do(ctx, text, values)
+	return pgChanged(s.do(ctx, text, values))
+}
+
+func (s *pgSession) query(ctx context.Context, text string, values []any, each func(scan func(...any) error) error) error {
+	return pgEach(s.do(ctx, text, values))(each)
+}
+
+// pgChanged is how many rows a statement has changed.
+func pgChanged(r *pgconn.Result, err error) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
 	return r.CommandTag.RowsAffected(), nil
 }
 
-func (s *pgSession) query(ctx context.Context, text string, values []any, each func(scan func(...any) error) error) error {
-	r, err := s.do(ctx, text, values)
-	if err != nil {
-		return err
-	}
-	for _, row := range r.Rows {
-		if err := each(func(into ...any) error { return scanText(row, into) }); err != nil {
+// pgEach hands out the rows of a result.
+func pgEach(r *pgconn.Result, err error) func(each func(scan func(...any) error) error) error {
+	return func(each func(scan func(...any) error) error) error {
+		if err != nil {
 			return err
 		}
+		for _, row := range r.Rows {
+			if err := each(func(into ...any) error { return scanText(row, into) }); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
-	return nil
 }
 
 // scanText reads a row of text.

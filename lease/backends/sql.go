@@ -30,7 +30,7 @@ type dialect struct {
 	now     string // microseconds since 1970
 	arg     func(n int) string
 	alias   string // of the table that is inserted into
-	take    string // what follows the VALUES of an INSERT, with NOW for the time
+	take    string // what follows the VALUES of an INSERT, with NOW for the time and FREE for when what runs out before may be taken
 	noTable func(error) bool
 	again   func(error) bool // a conflict with another host: to be tried once more
 }
@@ -82,13 +82,24 @@ func (a *args) add(v any) string {
 }
 
 // expand puts table and time into a statement.
-func (r *rows) expand(text string) string {
-	return strings.NewReplacer("TABLE", r.table, "NOW", r.dialect.now).Replace(text)
+func (r *rows) expand(text string) string { return r.expandFor(text, 0) }
+
+func (r *rows) expandFor(text string, early time.Duration) string {
+	free := r.dialect.now
+	if early > 0 {
+		free = fmt.Sprintf("(%s + %d)", free, early.Microseconds())
+	}
+	return strings.NewReplacer("TABLE", r.table, "NOW", r.dialect.now, "FREE", free).Replace(text)
 }
 
 // Take implements lease.Store: a statement that takes what is free, and one that
 // looks what has become of all.
 func (r *rows) Take(ctx context.Context, owner string, ttl time.Duration, asks []lease.Ask) ([]lease.Answer, error) {
+	return r.take(ctx, owner, ttl, 0, asks)
+}
+
+// take takes also what runs out within early.
+func (r *rows) take(ctx context.Context, owner string, ttl, early time.Duration, asks []lease.Ask) ([]lease.Answer, error) {
 	err := r.run(ctx, func() error {
 		a := args{dialect: r.dialect}
 		list := make([]string, len(asks))
@@ -96,44 +107,61 @@ func (r *rows) Take(ctx context.Context, owner string, ttl time.Duration, asks [
 			list[i] = fmt.Sprintf("(%s, %s, %s, NOW, 0, 0, %s, NOW, NOW + %s)",
 				a.add([]byte(r.ns)), a.add([]byte(ask.Key)), a.add([]byte(owner)), a.add(blob(nonNil(ask.Value))), a.add(ttl.Microseconds()))
 		}
-		_, err := r.db.exec(ctx, r.expand("INSERT INTO TABLE"+r.dialect.alias+" (ns, name, owner, epoch, clean, was_clean, value, since, expires) VALUES "+
-			strings.Join(list, ", ")+r.dialect.take), a.values)
+		_, err := r.db.exec(ctx, r.expandFor("INSERT INTO TABLE"+r.dialect.alias+" (ns, name, owner, epoch, clean, was_clean, value, since, expires) VALUES "+
+			strings.Join(list, ", ")+r.dialect.take, early), a.values)
 		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("take leases: %w", err)
 	}
+	found, err := r.look(ctx, asks)
+	if err != nil {
+		return nil, fmt.Errorf("take leases: %w", err)
+	}
+	answers := make([]lease.Answer, len(asks))
+	for i, ask := range asks {
+		switch row := found[ask.Key]; row.owner {
+		case owner:
+			answers[i] = lease.Answer{Granted: true, Token: row.epoch, Clean: row.clean}
+		default:
+			answers[i] = lease.Answer{By: row.owner, Left: max(0, row.left)}
+		}
+	}
+	return answers, nil
+}
+
+// row is a lease as it was found.
+type row struct {
+	owner string
+	epoch uint64
+	clean bool
+	left  time.Duration // until it runs out; less than 0: it has
+}
+
+// look reads the rows that there are of what is asked for.
+func (r *rows) look(ctx context.Context, asks []lease.Ask) (map[string]row, error) {
 	a := args{dialect: r.dialect}
 	names := make([]string, len(asks))
 	ns := a.add([]byte(r.ns))
 	for i, ask := range asks {
 		names[i] = a.add([]byte(ask.Key))
 	}
-	found := map[string]lease.Answer{}
+	found := map[string]row{}
 	query := "SELECT name, owner, epoch, was_clean, expires - NOW FROM TABLE WHERE ns = " + ns + " AND name IN (" + strings.Join(names, ", ") + ")"
-	err = r.query(ctx, query, a.values, func(scan func(...any) error) error {
-		var name, by []byte
-		var epoch uint64
-		var clean int
-		var left int64
-		if err := scan(&name, &by, &epoch, &clean, &left); err != nil {
+	err := r.run(ctx, func() error {
+		clear(found)
+		return r.query(ctx, query, a.values, func(scan func(...any) error) error {
+			var name, by []byte
+			var clean int
+			var left int64
+			var one row
+			err := scan(&name, &by, &one.epoch, &clean, &left)
+			one.owner, one.clean, one.left = string(by), clean != 0, micros(left)
+			found[string(name)] = one
 			return err
-		}
-		if string(by) == owner {
-			found[string(name)] = lease.Answer{Granted: true, Token: epoch, Clean: clean != 0}
-		} else {
-			found[string(name)] = lease.Answer{By: string(by), Left: max(0, micros(left))}
-		}
-		return nil
+		})
 	})
-	if err != nil {
-		return nil, fmt.Errorf("take leases: %w", err)
-	}
-	answers := make([]lease.Answer, len(asks))
-	for i, ask := range asks {
-		answers[i] = found[ask.Key]
-	}
-	return answers, nil
+	return found, err
 }
 
 // which is the condition that names grants of an owner.
@@ -208,12 +236,17 @@ func (r *rows) Release(ctx context.Context, owner string, held []lease.Held) err
 
 // List implements lease.Store.
 func (r *rows) List(ctx context.Context) ([]lease.Record, error) {
+	return r.list(ctx, func(*args) string { return "" })
+}
+
+// list lists what a further condition holds of.
+func (r *rows) list(ctx context.Context, further func(*args) string) ([]lease.Record, error) {
 	var list []lease.Record
 	err := r.run(ctx, func() error {
 		list = nil
 		a := args{dialect: r.dialect}
 		query := "SELECT name, owner, epoch, value, since, expires - NOW FROM TABLE WHERE ns = " + a.add([]byte(r.ns)) +
-			" AND expires > NOW AND (name < " + a.add([]byte(lease.JobPrefix)) + " OR name >= " + a.add([]byte("job0")) + ")"
+			" AND expires > NOW AND (name < " + a.add([]byte(lease.JobPrefix)) + " OR name >= " + a.add([]byte("job0")) + ")" + further(&a)
 		return r.query(ctx, query, a.values, func(scan func(...any) error) error {
 			var rec lease.Record
 			var name, owner []byte

@@ -18,6 +18,15 @@ func TestPostgres(t *testing.T) {
 	}})
 }
 
+func TestPostgresSessions(t *testing.T) {
+	pg := servers.PostgreSQL(t)
+	name, _ := pg.NewDatabase(t)
+	conn := connection(t, "postgres", "type: postgres\nurl: "+pg.DSN(name))
+	leasetest.Run(t, leasetest.Subject{TTL: 2 * time.Second, Restart: again(pg), Open: func(t *testing.T, ns string, ttl time.Duration) lease.Store {
+		return store(t, "postgres", "type: postgres\nconnection: db\nmode: session", lease.Place{Namespace: ns, TTL: ttl, Connection: conn})
+	}})
+}
+
 func TestRedis(t *testing.T) {
 	server := servers.RedisServer(t)
 	conn := connection(t, "redis", "type: redis\nurl: redis://"+server.Addr+"/5")
