@@ -10,7 +10,7 @@ import (
 )
 
 var brokerFaults = []fault{
-	{name: "F018_BrokerDiesAndConsumersExit", score: 15, run: brokerDies},
+	{name: "F018_BrokerDiesAndConsumersExit", score: 20, run: brokerDies},
 	{name: "F019_BrokerDownAtStart", score: 20, run: brokerDownAtStart},
 	{name: "F021_BrokerAcceptsAndNeverAnswers", score: 16, run: brokerHole},
 	{name: "F097_BrokerFlaps", score: 12, run: brokerFlaps},

@@ -116,6 +116,14 @@ func (m *misbehaviour) read(words []string) {
 			for range number() {
 				m.must(word, exec.Command("sleep", "1000").Start())
 			}
+		case "bomb": // tries, whatever becomes of each
+			for range number() {
+				_ = exec.Command("sleep", "1000").Start()
+			}
+		case "zombies": // children that have ended, and that nobody waits for
+			for range number() {
+				m.must(word, exec.Command("true").Start())
+			}
 		case "memory": // MiB
 			allocate(number() << 20)
 		case "stop-self":

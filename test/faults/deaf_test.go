@@ -11,7 +11,7 @@ import (
 )
 
 var deafFaults = []fault{
-	{name: "F022_ConsumersConnectionIsGone", score: 15, run: deafConsumer},
+	{name: "F022_ConsumersConnectionIsGone", score: 20, run: deafConsumer},
 	{name: "F039_ManySlotsDueAfterAnOutage", score: 12, run: rampAfterOutage},
 	{name: "F040_QueueMissing", score: 12, run: queueMissing},
 	{name: "F041_WrongPassword", score: 12, run: wrongPassword},

@@ -7,8 +7,8 @@ import (
 )
 
 var idFaults = []fault{
-	{name: "F123_RunIDsAreNeverUsedTwice", score: 12, run: runIDs(false)},
-	{name: "F123_RunIDsAfterKilledEngine", score: 12, run: runIDs(true)},
+	{name: "F123_RunIDsAreNeverUsedTwice", score: 8, run: runIDs(false)},
+	{name: "F123_RunIDsAfterKilledEngine", score: 8, run: runIDs(true)},
 }
 
 // A run's number is what its lines, events and leftovers are told apart by, over

@@ -13,8 +13,8 @@ import (
 // Cases of the keeper's own death: the next one adopts what it has started.
 var keeperFaults = []fault{
 	{name: "F002_KeeperKilledNoSecondCopy", score: 20, run: noSecondCopy},
-	{name: "F002_KeeperKilledUnderTalkers", score: 20, run: keeperKilled(30, false)},
-	{name: "F002_KeeperAndEngineKilledUnderTalkers", score: 20, run: keeperKilled(30, true)},
+	{name: "F002_KeeperKilledUnderTalkers", score: 20, run: keeperKilled(50, false)},
+	{name: "F002_KeeperAndEngineKilledUnderTalkers", score: 20, run: keeperKilled(50, true)},
 	{name: "F002_LastWordsWhileNobodyLives", score: 20, run: lastWords},
 	{name: "F002_KeeperKilledAgainAndAgain", score: 20, run: keeperKilledOften},
 	{name: "F002_ConsumersEndWhileNobodyWatches", score: 20, run: endUnseen},

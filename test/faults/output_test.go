@@ -13,8 +13,11 @@ import (
 )
 
 var outputFaults = []fault{
-	{name: "F013_RotationUnderLoad", score: 20, run: rotation},
-	{name: "F014_LogDiskFull", score: 20, run: logDiskFull},
+	{name: "F013_RotationUnderLoad", score: 20, run: rotation(6, 15_000, 200)},
+	{name: "F013_RotationUnderAHundredMegabytesASecond", score: 20, kind: slow, run: rotation(20, 50_000, 1000)}, // 20 of 5 MB/s
+	{name: "F013_KeeperKilledWhileRotating", score: 20, run: keeperKilledWhileRotating},
+	{name: "F014_LogDiskFull", score: 20, run: logDiskFull(0)},
+	{name: "F014_LogDiskFullForTenMinutes", score: 20, kind: slow, run: logDiskFull(10 * time.Minute)},
 	{name: "F015_LogDirectoryRemoved", score: 16, run: logDirRemoved},
 	{name: "F015_LogDirectoryReadOnly", score: 16, run: logDirReadOnly},
 	{name: "F046_ThousandLinesInTheTermHandler", score: 12, run: partingLines},
@@ -22,26 +25,48 @@ var outputFaults = []fault{
 	{name: "F047_BigLinesBinaryNoNewline", score: 12, run: oddOutput},
 }
 
-func rotation(t *testing.T) {
-	const lines = 15000
-	f := startFleet(t, crew("talk", fmt.Sprintf("lines -1 limit %d pad 200", lines), "instances: 6", "logs: {max_size: 256KiB, keep: 100}"))
-	eventually(t, rig.Patience, "all lines are written", func() bool {
-		done := map[string]bool{}
-		for _, r := range f.journal.of(t, "tick") {
-			if r.Lines == lines {
-				done[r.Slot] = true
+// rotation has n consumers write so many lines each, at 5,000 a second or, where that
+// is more than the machine can do, as fast as it can.
+func rotation(n, lines, pad int) func(t *testing.T) {
+	return func(t *testing.T) {
+		f := startFleet(t, crew("talk", fmt.Sprintf("lines 5000 limit %d pad %d", lines, pad), fmt.Sprintf("instances: %d", n), "logs: {max_size: 1MiB, keep: 100}"))
+		eventually(t, 3*rig.Patience, "all lines are written", func() bool {
+			done := map[string]bool{}
+			for _, r := range f.journal.of(t, "tick") {
+				if r.Lines == int64(lines) {
+					done[r.Slot] = true
+				}
 			}
+			return len(done) == n
+		})
+		f.alive()
+		f.quiesce(0)
+		if got := f.linesWhole(false); got != n*lines {
+			t.Errorf("%d lines, expected %d", got, n*lines)
 		}
-		return len(done) == 6
-	})
-	f.alive()
+		if _, err := os.Stat(f.Path("logs/talk.0.log.2")); err != nil {
+			t.Errorf("nothing was rotated: %v", err)
+		}
+	}
+}
+
+// The keeper is killed again and again while a file is full every few milliseconds, so
+// that it dies between the steps of a rotation as well.
+func keeperKilledWhileRotating(t *testing.T) {
+	const n = 4
+	f := startFleet(t, crew("talk", "lines 1000 pad 200", fmt.Sprintf("instances: %d", n), "logs: {max_size: 16KiB, keep: 10000}"))
+	f.begun(n)
+	f.UntilRunning("talk", n)
+	before := f.pids()
+	for range 6 {
+		f.killKeeper(false) // with its engine the pipes would only be full for a while
+		f.Start()
+		f.UntilRunning("talk", n)
+		f.logged("after another keeper")
+	}
+	f.samePIDs(before)
 	f.quiesce(0)
-	if n := f.linesWhole(false); n != 6*lines {
-		t.Errorf("%d lines, expected %d", n, 6*lines)
-	}
-	if _, err := os.Stat(f.Path("logs/talk.0.log.5")); err != nil {
-		t.Errorf("nothing was rotated: %v", err)
-	}
+	f.linesWhole(false)
 }
 
 // neverBlocked checks that no consumer stood still: each goes on writing lines
@@ -70,37 +95,48 @@ func (f *fleet) neverBlocked(what string, more int64) {
 // logged waits until what the consumers write is in the files again.
 func (f *fleet) logged(what string) {
 	f.T.Helper()
+	before := map[string]int{}
 	for _, slot := range f.slots() {
-		n := len(f.logLines(slot))
+		before[slot] = len(f.logLines(slot))
+	}
+	for slot, n := range before {
 		eventually(f.T, rig.Patience, what+": lines of "+slot+" come again", func() bool { return len(f.logLines(slot)) > n+5 })
 	}
 }
 
-func logDiskFull(t *testing.T) {
-	f := newFleet(t)
-	f.Write(f.file("", crew("talk", "lines 100 pad 500", "instances: 4")))
-	disk := f.smallDisk("logs", "2M")
-	f.Start()
-	f.begun(4)
-	before := f.pids()
-	f.logged("at first")
-	free := f.fill(disk)
-	f.neverBlocked("disk full", 300) // 3 s of output, more than a pipe holds
-	free()
-	f.logged("space again")
-	f.samePIDs(before)
-	f.quiesce(0)
-	f.linesWhole(true)
-	gaps := 0
-	for _, slot := range f.slots() {
-		for _, line := range f.logLines(slot) {
-			if gapLine.MatchString(line) {
-				gaps++
+// logDiskFull fills the disk until the consumers have printed more than a pipe holds,
+// and for so long.
+func logDiskFull(long time.Duration) func(t *testing.T) {
+	return func(t *testing.T) {
+		f := newFleet(t)
+		f.Write(f.file("", crew("talk", "lines 100 pad 500", "instances: 4")))
+		disk := f.smallDisk("logs", "2M")
+		f.Start()
+		f.begun(4)
+		before := f.pids()
+		f.logged("at first")
+		free, since := f.fill(disk), now()
+		f.neverBlocked("disk full", 300)
+		for now()-since < long {
+			<-time.After(20 * time.Second) // each look reads a whole journal
+			f.neverBlocked("disk full", 100)
+		}
+		free()
+		f.logged("space again")
+		f.samePIDs(before)
+		f.quiesce(0)
+		f.linesWhole(true)
+		gaps := 0
+		for _, slot := range f.slots() {
+			for _, line := range f.logLines(slot) {
+				if gapLine.MatchString(line) {
+					gaps++
+				}
 			}
 		}
-	}
-	if gaps < 4 {
-		t.Errorf("%d lines tell of a gap, expected one of each slot", gaps)
+		if gaps < 4 {
+			t.Errorf("%d lines tell of a gap, expected one of each slot", gaps)
+		}
 	}
 }
 
@@ -207,8 +243,9 @@ func flood(t *testing.T) {
 
 // What is no text and no line is kept all the same, byte for byte.
 func oddOutput(t *testing.T) {
+	const odd = 100_000_000 // bytes in one line
 	f := startFleet(t, crew("big", "lines -1 limit 5 pad 5000000", "logs: {max_size: 0}"),
-		crew("binary", "bytes 800000", "logs: {max_size: 0}"), crew("open", "say the-beginning", "logs: {max_size: 0}"))
+		crew("binary", fmt.Sprint("bytes ", odd), "logs: {max_size: 0}"), crew("open", "say the-beginning", "logs: {max_size: 0}"))
 	f.begun(3)
 	eventually(t, rig.Patience, "the lines are written", func() bool {
 		for _, r := range f.journal.of(t, "tick") {
@@ -225,8 +262,8 @@ func oddOutput(t *testing.T) {
 	if n := f.linesWhole(false); n != 5 {
 		t.Errorf("%d big lines, expected 5", n)
 	}
-	if got := strings.Join(f.logLines("binary/0"), "\n"); got != strings.Repeat("\x00\xff\x1b[31m\r", 100000)+"\n" {
-		t.Errorf("binary output: %d bytes, expected 800001", len(got))
+	if got := strings.Join(f.logLines("binary/0"), "\n"); got != strings.Repeat("\x00\xff\x1b[31m\r", odd/8)+"\n" {
+		t.Errorf("binary output: %d bytes, expected %d", len(got), odd+1)
 	}
 	if got := strings.Join(f.logLines("open/0"), "\n"); got != "the-beginning\n" {
 		t.Errorf("a last line without newline: %q", got)

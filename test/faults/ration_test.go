@@ -18,7 +18,7 @@ import (
 // Cases of what may start at once: crashes that have a cause in common, and the
 // end of an outage. The engine dies in the middle of both.
 var rationFaults = []fault{
-	{name: "F018_CrashStormIsHeldAndTried", score: 15, run: crashStorm},
+	{name: "F018_CrashStormIsHeldAndTried", score: 20, run: crashStorm},
 	{name: "F039_DatabaseBackIsNoStampede", score: 12, run: databaseBack},
 }
 
