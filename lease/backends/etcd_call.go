@@ -28,8 +28,9 @@ type refusal struct {
 
 func (r *refusal) Error() string { return r.text }
 
-// call makes one request. A server that does not answer, or has no leader, is left
-// for the next; a login that is no longer good is made again.
+// call makes one request. A server that refuses, or has no leader, is left for the
+// next, and so is one that does not answer in time, for the next request; a login that
+// is no longer good is made again.
 func (e *etcd) call(ctx context.Context, path string, body object) (*etcdResponse, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -43,6 +44,7 @@ func (e *etcd) call(ctx context.Context, path string, body object) (*etcdRespons
 		case err == nil:
 			return r, nil
 		case ctx.Err() != nil:
+			e.at = (e.at + 1) % len(e.config.Endpoints)
 			return nil, err
 		case errors.As(err, &no) && (no.code == etcdUnauthorized || strings.Contains(no.text, "invalid auth token")) && e.token != "":
 			e.token = ""

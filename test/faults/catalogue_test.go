@@ -24,10 +24,10 @@ type entry struct {
 var catalogue = []entry{
 	{"F001", "engine killed under busy consumers", 20, "cases"},
 	{"F002", "keeper killed, and both", 20, "cases"},
-	{"F003", "way to the lock store cut", 20, "lease TestRandomSchedules, lease/backends TestMySQL, lease/backends TestPostgres"},
+	{"F003", "way to the lock store cut", 20, "lease TestRandomSchedules, lease/backends TestMySQL, lease/backends TestPostgres, test/hosts TestHosts"},
 	{"F004", "a hundred daemons at once", 20, "cases"},
 	{"F005", "engine stopped", 20, "cases, test/fleet TestAStoppedEngineLosesTheSlotInTime"},
-	{"F006", "lock store stopped", 20, "test/fleet TestAStoreThatGoesAway"},
+	{"F006", "lock store stopped", 20, "test/fleet TestAStoreThatGoesAway, test/hosts TestHosts"},
 	{"F007", "consumer needs most of its grace", 20, "cases"},
 	{"F008", "the daemon is told to end with busy consumers", 20, "cases, test/systemd TestALongGraceIsHonoured, test/systemd TestAStopThatIsCutOff"},
 	{"F009", "stop and stop-workers while starting and backing off", 20, "cases"},
@@ -39,7 +39,7 @@ var catalogue = []entry{
 	{"F017", "reload of a broken file", 16, "cases"},
 	{"F018", "broker dies and consumers with it", 20, "cases"},
 	{"F019", "broker down at start", 20, "cases"},
-	{"F020", "one host cut off from the lock store", 16, "lease TestRandomSchedules"},
+	{"F020", "one host cut off from the lock store", 16, "lease TestRandomSchedules, test/hosts TestHosts"},
 	{"F021", "broker accepts and never answers", 16, "cases"},
 	{"F022", "a consumer's connection is silently gone", 20, "cases"},
 	{"F023", "another user at the control socket", 15, "cases, control TestOtherUsers"},
@@ -99,8 +99,8 @@ var catalogue = []entry{
 	{"F104", "sessions that the database ends", 12, "lease/backends TestMySQL"}, // leases are rows: no session has to live
 	{"F105", "poolers", 10, "lease/backends TestPostgres"},                      // likewise: each request is one statement
 	{"F106", "the database is started again", 10, "test/fleet TestAStoreThatGoesAway, lease TestRandomSchedules"},
-	{"F107", "etcd loses its leader", 10, "lease TestRandomSchedules, lease/backends TestEtcd"},
-	{"F109", "the answer of a store is lost", 10, "lease TestRandomSchedules, lease/backends TestEtcd"},
+	{"F107", "etcd loses its leader", 10, "test/fleet TestEtcdLosesMembers"},
+	{"F109", "the answer of a store is lost", 10, "lease TestRandomSchedules, lease/backends TestZooKeeper"},
 	{"F111", "a host stands still", 10, "lease TestRandomSchedules, keeper TestTheKeeperFencesAlone"},
 	{"F116", "odd numbers", 9, "config TestBadFiles"},
 	{"F117", "numbers that are too large, times too short", 9, "config TestBadFiles, lease TestWhatCannotBeSafeIsRefused"},

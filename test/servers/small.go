@@ -48,11 +48,16 @@ func Beanstalkd(tb testing.TB) *Small {
 
 func startSmall(tb testing.TB, name string, argv func(s *Small, port int) []string) *Small {
 	tb.Helper()
-	if err := require(name, name, "setsid"); err != nil {
-		tb.Fatal(err)
-	}
 	p, err := ports(1)
 	if err != nil {
+		tb.Fatal(err)
+	}
+	return startSmallAt(tb, name, p[0], argv)
+}
+
+func startSmallAt(tb testing.TB, name string, port int, argv func(s *Small, port int) []string) *Small {
+	tb.Helper()
+	if err := require(name, name, "setsid"); err != nil {
 		tb.Fatal(err)
 	}
 	dir, err := os.MkdirTemp("", "qsuper-"+name+"-")
@@ -63,8 +68,8 @@ func startSmall(tb testing.TB, name string, argv func(s *Small, port int) []stri
 	if err != nil {
 		tb.Fatal(err)
 	}
-	s := &Small{Addr: fmt.Sprintf("127.0.0.1:%d", p[0]), dir: dir}
-	s.argv = argv(s, p[0])
+	s := &Small{Addr: fmt.Sprintf("127.0.0.1:%d", port), dir: dir}
+	s.argv = argv(s, port)
 	s.Start(tb)
 	tb.Cleanup(func() {
 		s.Kill(tb)
