@@ -60,6 +60,8 @@ type ConsumerStatus struct {
 	Crashes uint64       `json:"crashes"` // of which crashed or oom
 	Output  *OutputState `json:"output,omitempty"`
 
+	RSSBytes *int64 `json:"rss_bytes,omitempty"` // resident memory of all instances; absent unless usage was asked for
+
 	RestartOn []SignalStatus `json:"restart_on,omitempty"`
 
 	LimitsMissed string `json:"limits_missed,omitempty"` // which limits do not hold on this host, and why

@@ -29,6 +29,8 @@ type Daemon interface {
 	// RunJob has a job run now. With Wait it returns when the run has ended, when
 	// its Timeout has passed, or when ctx is done.
 	RunJob(ctx context.Context, j JobRun) (JobReply, error)
+	// ExplainJob says when a job of the file in force runs in a span of time.
+	ExplainJob(j JobSpan) (JobExplain, error)
 	// Shutdown stops everything and returns when the last instance is gone, or
 	// at once with NoWait. The daemon ends after the answer has been written.
 	Shutdown(ctx context.Context, s Shutdown) (CommandReply, error)
@@ -58,7 +60,7 @@ type Daemon interface {
 type StatusQuery struct {
 	Names []string // consumer, consumer/slot, @group or glob; empty = all
 	Slots bool     // with every slot
-	Usage bool     // with memory and CPU of every slot, which are read from /proc
+	Usage bool     // with memory and CPU, which are read from /proc: of each consumer, and with Slots of every slot
 }
 
 // NotFound says that no consumer, slot or group has this name. HTTP 404.

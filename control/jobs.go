@@ -3,6 +3,8 @@ package control
 import (
 	"context"
 	"net/http"
+	"net/url"
+	"strconv"
 	"time"
 )
 
@@ -70,6 +72,37 @@ type JobRun struct {
 	By      string `json:"by,omitempty"`      // filled in by the server, as in Command
 }
 
+// JobSpan says which fires of a job are asked for.
+type JobSpan struct {
+	Name  string
+	From  time.Time     // zero: now
+	For   time.Duration // above zero
+	Limit int           // fires at most; 0 = MaxFires
+}
+
+// MaxFires bounds how many fires of a job are told of at once.
+const MaxFires = 100_000
+
+// JobExplain answers GET /v1/jobs/explain: when a job runs in a span of time, and why.
+type JobExplain struct {
+	Job      string       `json:"job"`
+	Schedule string       `json:"schedule"`
+	Timezone string       `json:"timezone"`
+	Jitter   float64      `json:"jitter_seconds"`
+	Lock     string       `json:"lock,omitempty"` // hosts share it: each fire runs on one of them
+	From     time.Time    `json:"from"`
+	Until    time.Time    `json:"until"`
+	Fires    []JobPlanned `json:"fires"`
+	More     bool         `json:"more"` // there are more than are shown
+}
+
+// JobPlanned is a fire that the schedule names.
+type JobPlanned struct {
+	At   time.Time `json:"at"` // in the job's zone
+	UTC  time.Time `json:"utc"`
+	Note string    `json:"note"` // what a clock change has to do with it
+}
+
 // Limit is how long Wait may take; 0 = as long as it needs.
 func (j JobRun) Limit() time.Duration { return Command{Timeout: j.Timeout}.Limit() }
 
@@ -91,6 +124,47 @@ func (c *Client) RunJob(ctx context.Context, j JobRun) (JobReply, error) {
 	var r JobReply
 	err := c.tell(ctx, "/v1/jobs/run", j, &r)
 	return r, hung(ctx, err)
+}
+
+// ExplainJob is GET /v1/jobs/explain.
+func (c *Client) ExplainJob(ctx context.Context, j JobSpan) (JobExplain, error) {
+	v := url.Values{"name": {j.Name}, "for": {j.For.String()}, "n": {strconv.Itoa(j.Limit)}}
+	if !j.From.IsZero() {
+		v.Set("from", j.From.Format(time.RFC3339Nano))
+	}
+	var x JobExplain
+	err := c.ask(ctx, "/v1/jobs/explain", v, &x)
+	return x, err
+}
+
+func (s *Server) explainJob(w http.ResponseWriter, req *http.Request) error {
+	q, err := newQuery(req.URL.Query(), "name", "from", "for", "n")
+	if err != nil {
+		return err
+	}
+	names := q.names()
+	if len(names) != 1 {
+		return &Invalid{Problem: "this takes one job", Advice: "give ?name=job"}
+	}
+	j := JobSpan{Name: names[0], For: 24 * time.Hour, Limit: q.number("n", MaxFires, MaxFires)}
+	if text := q.values.Get("for"); text != "" {
+		if j.For, err = time.ParseDuration(text); err != nil || j.For <= 0 {
+			return &Invalid{Problem: clip(text) + " is no span of time", Advice: "give a duration above zero with its unit, such as 72h"}
+		}
+	}
+	if text := q.values.Get("from"); text != "" {
+		if j.From, err = time.Parse(time.RFC3339, text); err != nil {
+			return &Invalid{Problem: clip(text) + " is no moment", Advice: "write it as 2026-03-29T01:30:00Z"}
+		}
+	}
+	if q.err != nil {
+		return q.err
+	}
+	x, err := s.daemon.ExplainJob(j)
+	if err != nil {
+		return err
+	}
+	return s.reply(w, x)
 }
 
 func (s *Server) runJob(w http.ResponseWriter, req *http.Request) error {

@@ -87,6 +87,10 @@ func (f *fakeDaemon) RunJob(_ context.Context, j JobRun) (JobReply, error) {
 	return JobReply{Fire: JobFire{Note: j.Name + " by " + j.By}}, nil
 }
 
+func (f *fakeDaemon) ExplainJob(j JobSpan) (JobExplain, error) {
+	return JobExplain{Job: j.Name, From: j.From, Until: j.From.Add(j.For), Fires: make([]JobPlanned, j.Limit)}, nil
+}
+
 func (f *fakeDaemon) Alerts() []AlertStatus { return []AlertStatus{} }
 
 func (f *fakeDaemon) TestAlert(context.Context, string) ([]AlertWay, error) {

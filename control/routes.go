@@ -29,6 +29,7 @@ type Route struct {
 var Routes = []Route{
 	{"GET", "/v1/status", Read, "the fleet: ?name=… (repeated), slots=true, usage=true", (*Server).status},
 	{"GET", "/v1/explain", Read, "the gates of ?name=consumer or consumer/slot, with their evidence", (*Server).explain},
+	{"GET", "/v1/jobs/explain", Read, "when a job runs, and why: ?name=job, from=2026-03-29T00:00:00Z (now), for=72h (24h), n=10", (*Server).explainJob},
 	{"GET", "/v1/events", Read, "transitions as JSON lines: ?n=100, follow=true, from=CURSOR, name=… (repeated)", (*Server).events},
 	{"GET", "/v1/logs", Read, "consumers' output as JSON lines: ?n=100, follow=true, from=CURSOR, marks=true, name=… (both repeated)", (*Server).logs},
 	{"GET", "/v1/alerts", Read, "every alert: what it tells of, and whether it arrives", (*Server).alerts},

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -37,8 +38,13 @@ func TestEveryRouteHasAClientMethod(t *testing.T) {
 	_, e9 := c.RunJob(ctx, JobRun{Name: "reindex"})
 	_, e10 := c.Alerts(ctx)
 	_, e11 := c.TestAlert(ctx, "orders-late")
-	if err := errors.Join(e1, e2, e3, e4, e5, e6, e7, e8, e9, e10, e11); err != nil {
+	from := time.Date(2026, 3, 29, 0, 0, 0, 5, time.UTC)
+	x, e12 := c.ExplainJob(ctx, JobSpan{Name: "reindex", From: from, For: 72 * time.Hour, Limit: 3})
+	if err := errors.Join(e1, e2, e3, e4, e5, e6, e7, e8, e9, e10, e11, e12); err != nil {
 		t.Fatal(err)
+	}
+	if x.Job != "reindex" || !x.From.Equal(from) || !x.Until.Equal(from.Add(72*time.Hour)) || len(x.Fires) != 3 {
+		t.Errorf("asked for fires, answered %+v", x)
 	}
 	for _, route := range Routes {
 		if !asked[route.Method+" "+route.Path] {

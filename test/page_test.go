@@ -16,6 +16,8 @@ import (
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
+
+	"qsuper/test/servers"
 )
 
 const pageToken = "a-token-of-24-characters"
@@ -37,7 +39,7 @@ consumers:
   broken: {command: ["false"], backoff: {initial: 5s, max: 10s}}
   needy: {command: [sleep, "1000"], requires: [gone]}
 jobs:
-  nightly: {schedule: "0 3 * * *", timezone: UTC, command: ["true"]}
+  nightly: {schedule: "30 2 * * *", timezone: Europe/Berlin, shell: "echo all is counted"}
 `, addr, q.path()))
 	if err := os.WriteFile(d.Path("token"), []byte(pageToken), 0o600); err != nil {
 		t.Fatal(err)
@@ -49,14 +51,19 @@ jobs:
 		chromedp.WaitVisible("#wrong"))
 	b.shot("login")
 	b.do("sign in", chromedp.SendKeys("input[name=token]", pageToken+kb.Enter), chromedp.WaitVisible(".fleet tbody tr"))
-	b.sees("the fleet", `rows().orders.includes("3/3") && rows().emails.includes("25") && rows().broken.includes("backoff") && rows().needy.includes("gone")`)
+	b.sees("the fleet", `rows().orders.includes("3/3") && rows().emails.includes("25") && /Mi?B|KiB/.test(rows().emails) && rows().broken.includes("backoff") && rows().needy.includes("gone")`)
 	b.sees("the connection's trouble", `document.querySelector("#banner").textContent.includes("Connection gone is down")`)
 	b.shot("fleet")
 	b.do("in the dark", emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}}))
 	b.shot("fleet-dark")
 	b.do("on a phone", chromedp.EmulateViewport(390, 844, chromedp.EmulateScale(2)))
-	b.sees("no sideways scrolling", `document.documentElement.scrollWidth <= 390`)
-	b.shot("fleet-phone")
+	for _, page := range []string{"/", "/jobs", "/connections", "/events", "/j/nightly", "/c/emails"} {
+		b.do("look at "+page, chromedp.Evaluate(`location.hash = "#`+page+`"`, nil))
+		b.sees("a page", `document.querySelectorAll("main tbody tr").length > 0`)
+		b.sees("no sideways scrolling", `document.documentElement.scrollWidth <= 390`)
+		b.shot("phone" + strings.ReplaceAll(page, "/", "-"))
+	}
+	b.do("back", chromedp.Evaluate(`location.hash = "#/"`, nil))
 	b.do("wide and light again", chromedp.EmulateViewport(1280, 900), emulation.SetEmulatedMedia())
 
 	b.do("pause orders by keyboard", chromedp.Focus(`summary[aria-label="Actions for orders"]`), chromedp.KeyEvent(kb.Enter), chromedp.WaitVisible(".menu[open] button"),
@@ -71,7 +78,7 @@ jobs:
 	b.sees("orders run again", `rows().orders.includes("3/3")`)
 
 	b.do("look at one consumer", chromedp.Click(`a[href="#/c/orders"]`), chromedp.WaitVisible(".log"))
-	b.sees("gates, slots and output", `text("main").includes("connection") && document.querySelectorAll("section:nth-of-type(2) tbody tr").length === 3 && text(".log").includes("handled order")`)
+	b.sees("gates, slots and output", `text("main").includes("connection") && document.querySelectorAll(".slots tbody tr").length === 3 && text(".log").includes("handled order")`)
 	b.sees("a graph", `document.querySelector("figure path.line").getAttribute("d").length > 3 || text("figure small") !== ""`)
 	b.shot("consumer")
 
@@ -81,10 +88,80 @@ jobs:
 	b.do("events", chromedp.Navigate("http://"+addr+"/#/events"))
 	b.sees("transitions", `document.querySelectorAll(".events tbody tr").length > 3`)
 	b.shot("events")
-	b.do("jobs", chromedp.Click(`a[href="#/jobs"]`), chromedp.Click("td.acts button"), chromedp.WaitVisible("#ask"), chromedp.Click("#ask-ok"))
-	b.sees("the job's run", `text("main").includes("0 3 * * *") && text("main").includes("clean")`)
-	b.shot("jobs")
+	b.job()
 	b.do("sign out", chromedp.Click("header form button"), chromedp.WaitVisible("input[name=token]"))
+	b.quiet()
+}
+
+// job goes from the list of jobs to the page of one: what it will do when clocks
+// change, a run by hand, its result and its output.
+func (b *browser) job() {
+	b.t.Helper()
+	b.do("jobs", chromedp.Click(`a[href="#/jobs"]`), chromedp.WaitVisible(`a[href="#/j/nightly"]`))
+	b.sees("the list", `text("main").includes("30 2 * * *") && text("main").includes("never")`)
+	b.do("one job", chromedp.Click(`a[href="#/j/nightly"]`), chromedp.WaitVisible("select"))
+	b.sees("the next ten fires", `section("Next fires").querySelectorAll("tbody tr").length === 10`)
+	b.do("a day in spring", chromedp.Evaluate(`(() => { const [from, days] = [document.querySelector("input[type=date]"), document.querySelector("select")];
+		from.value = "2027-03-27"; days.value = "72h"; days.dispatchEvent(new Event("change")); return true; })()`, nil))
+	b.sees("the fire that has no such moment", `section("Next fires").textContent.includes("Sun 2027-03-28 03:00:00 +02:00") && !section("Next fires").textContent.includes("28 02:30")`)
+	b.do("run it", chromedp.Click(`.head .acts button`), chromedp.WaitVisible("#ask"), chromedp.Click("#ask-ok"))
+	b.sees("the run's result and output", `section("Last fires").textContent.includes("clean") && section("Last fires").textContent.includes("by hand") && text(".log").includes("all is counted")`)
+	b.sees("its gates", `section("Why it runs").textContent.includes("schedule")`)
+	b.shot("job")
+	b.do("the list", chromedp.Click(`a[href="#/jobs"]`), chromedp.WaitVisible(`a[href="#/j/nightly"]`))
+	b.sees("how it ended", `text("main tbody").includes("clean")`)
+	b.shot("jobs")
+}
+
+// TestPageShowsHosts looks at two hosts that share slots, pauses on both of them,
+// and misses the one that dies.
+func TestPageShowsHosts(t *testing.T) {
+	addr, redis := freeAddress(t), servers.RedisServer(t)
+	redis.Do(t, "FLUSHDB")
+	t.Cleanup(func() { redis.Do(t, "FLUSHDB") })
+	file := fmt.Sprintf(`connections:
+  cache: {type: redis, url: "redis://%s/0"}
+locks:
+  fleet: {type: redis, connection: cache, ttl: 10s}
+consumers:
+  orders: {command: [sleep, "1000"], instances: 4, lock: fleet}
+  alone: {command: [sleep, "1000"]}
+`, redis.Addr)
+	one := newDaemon(t, fmt.Sprintf("  http: {listen: %q, token_file: token}\n", addr)+file)
+	other := newDaemon(t, file)
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for d, host := range map[*daemon]string{one: "web1", other: "web2"} { // both are on this machine
+		if err := os.MkdirAll(d.Path("state"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(d.Path("state/lease-owner"), fmt.Appendf(nil, "%s/%.8s/%s\n", host, boot, host), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(one.Path("token"), []byte(pageToken), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	one.Start()
+	other.Start()
+	b := browse(t)
+	b.do("sign in", chromedp.Navigate("http://"+addr+"/"), chromedp.SendKeys("input[name=token]", pageToken+kb.Enter), chromedp.WaitVisible("#nav-hosts"), chromedp.Click("#nav-hosts"))
+	b.sees("both hosts, with two slots each", `text("main").includes("web1 (this one)") && text("main").includes("web2") && text("main").includes("4 of 4 run on all hosts") &&
+		[...document.querySelectorAll(".store section tbody tr")].every((r) => r.textContent.includes("2/2"))`)
+	b.shot("hosts")
+	b.do("on a phone", chromedp.EmulateViewport(390, 844, chromedp.EmulateScale(2)))
+	b.sees("no sideways scrolling", `document.documentElement.scrollWidth <= 390`)
+	b.shot("phone-hosts")
+	b.do("wide again", chromedp.EmulateViewport(1280, 900))
+	b.do("pause everywhere", chromedp.Click(".store section .acts button"), chromedp.WaitVisible("#ask"), chromedp.Click("#ask-ok"))
+	b.sees("no host runs any", `text("main").includes("0 of 0 run on all hosts")`)
+	b.do("resume everywhere", chromedp.Click(".store section .acts button:nth-child(2)"), chromedp.WaitVisible("#ask"), chromedp.Click("#ask-ok"))
+	b.sees("all run again", `text("main").includes("4 of 4 run on all hosts")`)
+	other.StopAll()
+	b.sees("the other was stopped", `text("main").includes("stopped") && text("main").includes("its daemon was stopped")`)
+	b.shot("hosts-stopped")
 	b.quiet()
 }
 
@@ -103,10 +180,10 @@ consumers:
 	b := browse(t)
 	b.do("sign in", chromedp.Navigate("http://"+addr+"/"), chromedp.SendKeys("input[name=token]", pageToken+kb.Enter), chromedp.WaitVisible(".fleet tbody tr"),
 		chromedp.Navigate("http://"+addr+"/#/c/many"))
-	b.sees("a thousand rows", `document.querySelectorAll("section:nth-of-type(2) tbody tr").length === 1000`)
+	b.sees("a thousand rows", `document.querySelectorAll(".slots tbody tr").length === 1000`)
 	// An update changes texts; it neither makes rows anew nor moves them. This
 	// counts what is changed, not time.
-	b.do("watch", chromedp.Evaluate(`window.moved = 0; window.changed = 0; const rows = document.querySelector("section:nth-of-type(2) tbody");
+	b.do("watch", chromedp.Evaluate(`window.moved = 0; window.changed = 0; const rows = document.querySelector(".slots tbody");
 		new MutationObserver((list) => { window.moved += list.length; }).observe(rows, {childList: true});
 		new MutationObserver((list) => { window.changed += list.length; }).observe(rows, {characterData: true, childList: true, subtree: true}); true`, nil))
 	b.sees("updates", `window.changed > 2000`)
@@ -184,6 +261,7 @@ func (b *browser) run(limit time.Duration, steps ...chromedp.Action) error {
 
 // helpers are there for the conditions that tests wait for.
 const helpers = `const rows = () => Object.fromEntries([...document.querySelectorAll(".fleet tbody tr")].map((r) => [r.querySelector("a").textContent, r.textContent]));
+const section = (begin) => [...document.querySelectorAll("section")].find((s) => s.querySelector("h2").textContent.startsWith(begin));
 const text = (s) => document.querySelector(s)?.textContent ?? "";`
 
 // sees waits until a condition on the page is true.

@@ -38,7 +38,7 @@ type daemon struct {
 }
 
 func (d *daemon) Status(q control.StatusQuery) (control.Status, error) {
-	shots, err := d.runner.Snapshots(q.Names, runner.Detail{Slots: q.Slots, Usage: q.Usage})
+	shots, err := d.runner.Snapshots(q.Names, runner.Detail{Slots: q.Slots || q.Usage, Usage: q.Usage})
 	if err != nil {
 		return control.Status{}, apiError(err)
 	}
@@ -55,7 +55,17 @@ func (d *daemon) Status(q control.StatusQuery) (control.Status, error) {
 		},
 	}
 	for _, shot := range shots {
-		s.Consumers = append(s.Consumers, consumerStatus(shot))
+		c := consumerStatus(shot)
+		if q.Usage {
+			c.RSSBytes = new(int64)
+			for _, u := range c.Slots {
+				*c.RSSBytes += u.RSSBytes
+			}
+		}
+		if !q.Slots {
+			c.Slots = nil
+		}
+		s.Consumers = append(s.Consumers, c)
 	}
 	for _, l := range d.runner.Locks() {
 		s.Locks = append(s.Locks, lockStatus(l))

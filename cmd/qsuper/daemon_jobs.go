@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"qsuper/control"
+	"qsuper/internal/kind"
 	"qsuper/runner"
 	"qsuper/slot"
 )
@@ -86,6 +87,28 @@ func (d *daemon) RunJob(ctx context.Context, j control.JobRun) (control.JobReply
 		reply.End = &end
 	}
 	return reply, nil
+}
+
+// ExplainJob implements control.Daemon.
+func (d *daemon) ExplainJob(q control.JobSpan) (control.JobExplain, error) {
+	cfg, _, _ := d.runner.Config()
+	for _, job := range cfg.Jobs {
+		if job.Name != q.Name {
+			continue
+		}
+		if q.From.IsZero() {
+			q.From = time.Now()
+		}
+		if q.Limit == 0 {
+			q.Limit = control.MaxFires
+		}
+		return firesOf(job, q.From, q.For, q.Limit), nil
+	}
+	var known []string
+	for _, job := range cfg.Jobs {
+		known = append(known, job.Name)
+	}
+	return control.JobExplain{}, &control.NotFound{Name: q.Name, Kind: "job", Suggestion: kind.Nearest(q.Name, known)}
 }
 
 // explainJob is Explain for a job.

@@ -163,9 +163,6 @@ type jobExplainOptions struct {
 	span   time.Duration
 }
 
-// maxFires bounds what jobs explain prints.
-const maxFires = 100_000
-
 func newJobsExplainCmd(a *app) *cobra.Command {
 	var o jobExplainOptions
 	cmd := &cobra.Command{
@@ -185,60 +182,46 @@ func newJobsExplainCmd(a *app) *cobra.Command {
 	return cmd
 }
 
-// explainedFire is one line of jobs explain.
-type explainedFire struct {
-	At   time.Time `json:"at"`
-	UTC  time.Time `json:"utc"`
-	Note string    `json:"note"`
-}
-
-// explainedJob is what jobs explain prints as JSON.
-type explainedJob struct {
-	Job      string          `json:"job"`
-	Schedule string          `json:"schedule"`
-	Timezone string          `json:"timezone"`
-	Jitter   float64         `json:"jitter_seconds"`
-	Lock     string          `json:"lock,omitempty"` // hosts share it: each fire runs on one of them
-	From     time.Time       `json:"from"`
-	Until    time.Time       `json:"until"`
-	Fires    []explainedFire `json:"fires"`
-	More     bool            `json:"more"` // there are more than are shown
-}
-
 func runJobsExplain(o jobExplainOptions, out *screen, now clockFunc) error {
 	job, err := findJob(o)
 	if err != nil {
 		return err
 	}
-	zone := job.Schedule.Zone()
-	from, err := parseMoment(o.from, zone, now())
+	from, err := parseMoment(o.from, job.Schedule.Zone(), now())
 	if err != nil {
 		return err
 	}
 	if o.span <= 0 {
 		return usage("give a duration such as 72h", "--for must be more than 0")
 	}
-	x := explainedJob{
+	x := firesOf(job, from, o.span, control.MaxFires)
+	if out.json {
+		return printJSON(out, x)
+	}
+	printFires(x, out)
+	return nil
+}
+
+// firesOf goes through the fires of a job from a moment on.
+func firesOf(job *config.Job, from time.Time, span time.Duration, limit int) control.JobExplain {
+	zone := job.Schedule.Zone()
+	x := control.JobExplain{
 		Job: job.Name, Schedule: job.Schedule.String(), Timezone: zone.String(), Jitter: job.Jitter.Seconds(),
-		From: from, Until: from.Add(o.span), Fires: []explainedFire{},
+		From: from.In(zone), Until: from.In(zone).Add(span), Fires: []control.JobPlanned{},
 	}
 	if job.Shared() {
 		x.Lock = job.Lock
 	}
 	for f := job.Schedule.Next(from.Add(-1)); !f.At.IsZero() && f.At.Before(x.Until); f = job.Schedule.Next(f.At) {
-		if x.More = len(x.Fires) == maxFires; x.More {
+		if x.More = len(x.Fires) == limit; x.More {
 			break
 		}
-		x.Fires = append(x.Fires, explainedFire{f.At, f.At.UTC(), f.Note})
+		x.Fires = append(x.Fires, control.JobPlanned{At: f.At, UTC: f.At.UTC(), Note: f.Note})
 	}
-	if out.json {
-		return printJSON(out, x)
-	}
-	x.print(out)
-	return nil
+	return x
 }
 
-func (x explainedJob) print(out *screen) {
+func printFires(x control.JobExplain, out *screen) {
 	var page bytes.Buffer
 	p := out.to(&page)
 	p.printf("%s: %s, time zone %s\n", oneLine(x.Job), oneLine(x.Schedule), oneLine(x.Timezone))

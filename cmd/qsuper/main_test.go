@@ -79,6 +79,11 @@ func (f *fakeDaemon) asked() []control.Command {
 	return append([]control.Command(nil), f.commands...)
 }
 
+// ExplainJob knows of no fire.
+func (f *fakeDaemon) ExplainJob(j control.JobSpan) (control.JobExplain, error) {
+	return control.JobExplain{Job: j.Name, Fires: []control.JobPlanned{}}, nil
+}
+
 // RunJob answers for a job that ends at once.
 func (f *fakeDaemon) RunJob(_ context.Context, j control.JobRun) (control.JobReply, error) {
 	f.mu.Lock()

@@ -47,6 +47,7 @@ var documents = []struct {
 	{"`qsuper reload --json`", control.ReloadReply{}},
 	{"`qsuper upgrade --json`", control.UpgradeReply{}},
 	{"`qsuper jobs run --json`, POST /v1/jobs/run", control.JobReply{}},
+	{"`qsuper jobs explain --json`, GET /v1/jobs/explain", control.JobExplain{}},
 	{"An entry of GET /v1/alerts", control.AlertStatus{}},
 	{"An error over the socket", control.Failure{}},
 }

@@ -11,6 +11,8 @@ const questions = {
   scale: ["Scale", (n) => `How many instances of ${n}, until the next reload?`],
 };
 
+export const label = (verb) => questions[verb][0];
+
 const $ = (id) => document.getElementById(id);
 
 function ask(title, words, ok, count) {
@@ -37,15 +39,29 @@ export function toast(words, bad) {
 // act asks, then tells the daemon. It does not wait until it is true: the page
 // shows that by itself.
 export async function act(verb, name, running) {
-  const [label, words] = questions[verb];
-  if (!await ask(`${label} ${name}?`, words(name), label, verb === "scale" ? running : null)) return;
+  const [doing, words] = questions[verb];
+  if (!await ask(`${doing} ${name}?`, words(name), doing, verb === "scale" ? running : null)) return;
   const body = { verb, names: [name], wait: false };
   if (verb === "scale") body.count = Number($("ask-count").value);
   try {
     const reply = await tell("/v1/command", body);
-    toast(reply.warning || `${label}: ${name}`, Boolean(reply.warning));
+    toast(reply.warning || `${doing}: ${name}`, Boolean(reply.warning));
   } catch (e) {
-    toast(`${label} ${name}: ${e.message}`, true);
+    toast(`${doing} ${name}: ${e.message}`, true);
+  }
+}
+
+// actFleet tells every host that shares a consumer's slots, and says which of them
+// could not be reached.
+export async function actFleet(verb, name) {
+  const [doing, words] = questions[verb];
+  if (!await ask(`${doing} ${name} on all hosts?`, words(name + " on every host"), doing, null)) return;
+  try {
+    const reply = await tell("/v1/command", { verb, names: [name], wait: false, fleet: true });
+    const missed = (reply.hosts || []).filter((x) => !x.done);
+    toast(missed.length ? missed.map((x) => `${x.host}: ${x.error}`).join("; ") : `${doing}: ${name} on ${(reply.hosts || []).length} hosts`, missed.length > 0);
+  } catch (e) {
+    toast(`${doing} ${name}: ${e.message}`, true);
   }
 }
 

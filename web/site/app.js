@@ -1,8 +1,10 @@
 // The frame: which view is shown, the live connection, and what both share.
-import { h, text, attr, keyed, number, span, since, clock } from "/dom.js";
+import { h, text, attr, keyed, number, since, clock } from "/dom.js";
 import { fleet } from "/fleet.js";
-import { consumer, how } from "/consumer.js";
-import { runJob, toast } from "/act.js";
+import { consumer } from "/consumer.js";
+import { jobs, job } from "/jobs.js";
+import { hosts } from "/hosts.js";
+import { toast } from "/act.js";
 import { lines } from "/stream.js";
 
 const $ = (id) => document.getElementById(id);
@@ -10,6 +12,8 @@ let view = null, stream = null, timer = null, latest = null;
 
 const views = [
   [/^#\/c\/(.+)$/, (root, m) => consumer(root, decodeURIComponent(m[1]))],
+  [/^#\/j\/(.+)$/, (root, m) => job(root, decodeURIComponent(m[1]))],
+  [/^#\/hosts$/, hosts],
   [/^#\/connections$/, connections],
   [/^#\/jobs$/, jobs],
   [/^#\/events$/, events],
@@ -24,8 +28,9 @@ function route() {
     const m = pattern.exec(location.hash || "#/");
     if (m) { view = open(root, m); break; }
   }
-  for (const a of document.querySelectorAll("nav a")) attr(a, "aria-current", a.getAttribute("href") === (location.hash || "#/") ? "page" : null);
-  document.title = `qsuper${location.hash.length > 2 ? ": " + decodeURIComponent(location.hash.replace(/^#\/(c\/)?/, "")) : ""}`;
+  const at = (location.hash || "#/").replace(/^#\/c\/.*/, "#/").replace(/^#\/j\/.*/, "#/jobs");
+  for (const a of document.querySelectorAll("nav a")) attr(a, "aria-current", a.getAttribute("href") === at ? "page" : null);
+  document.title = `qsuper${location.hash.length > 2 ? ": " + decodeURIComponent(location.hash.replace(/^#\/([cj]\/)?/, "")) : ""}`;
   connect();
 }
 
@@ -77,11 +82,12 @@ function linked(up) {
 
 function frame(st) {
   text($("daemon"), st.daemon.name);
-  $("nav-jobs").hidden = !(st.jobs || []).length;
+  $("nav-hosts").hidden = !(st.locks || []).length;
   const words = [];
   if (st.daemon.stopping) words.push("Everything is being stopped.");
   if (st.daemon.config.error) words.push(`A newer file was refused, the one of ${clock(st.daemon.config.loaded_at)} is in force: ${st.daemon.config.error}`);
-  for (const c of st.connections) if (c.state === "down") words.push(`Connection ${c.name} is down for ${since(c.since)}: ${c.error}`);
+  for (const c of st.connections) if (c.state === "down") words.push(`Connection ${c.name} is down since ${clock(c.since)}: ${c.error}`);
+  for (const l of st.locks || []) if (l.state === "down") words.push(`Lock store ${l.name} does not answer: ${l.error}`);
   banner(words.join("\n"));
 }
 
@@ -111,34 +117,12 @@ function connections(root) {
     }));
 }
 
-function jobs(root) {
-  return simple(root, "Jobs", ["Name", "Schedule", "State", "Next", "Last", "How", "Took", "Skipped", ""], (body, st) =>
-    keyed(body, st.jobs || [], (j) => j.name, (j) => h("tr", {}, h("th", { scope: "row" }, j.name), ...[0, 0, 0, 0, 0, 0, 0].map(() => h("td")), h("td.acts")), (tr, j) => {
-      const [, schedule, state, next, last, ended, took, skipped, acts] = tr.children;
-      text(schedule, j.schedule);
-      attr(schedule, "title", j.timezone);
-      if (!state.firstChild) state.append(h("span.badge"), h("small"));
-      text(state.firstChild, j.running ? "running" : j.state);
-      attr(state.firstChild, "class", `badge ${j.running ? "running" : j.state}${j.healthy ? "" : " bad"}`);
-      text(state.lastChild, j.state === "waiting" && j.healthy ? "" : " " + j.reason);
-      text(next, clock(j.next));
-      attr(next, "title", j.note);
-      text(last, j.last ? clock(j.last.at) : "never");
-      text(ended, j.last ? `${j.last.class}: ${how(j.last)}` : "");
-      attr(ended, "class", j.last && !["clean", "empty", "stopped"].includes(j.last.class) ? "bad" : null);
-      text(took, j.last ? span(j.last.seconds) : "");
-      text(skipped, j.skipped ? number(j.skipped) : "");
-      attr(skipped, "title", j.last_skip?.reason);
-      if (!acts.firstChild) acts.append(h("button.plain", { type: "button", onclick: () => runJob(j.name) }, "Run now"));
-    }));
-}
-
 // events shows transitions as they come, the newest on top.
 function events(root) {
   const body = h("tbody");
   root.append(h("h1", {}, "Events"), h("div.scroll", {}, h("table.events", {}, h("thead", {}, h("tr", {}, ["When", "Consumer", "Process", "From", "To", "Why"].map((t) => h("th", { scope: "col" }, t)))), body)));
   const put = (e) => {
-    body.prepend(h("tr", {}, h("td", {}, clock(e.at)), h("th", { scope: "row" }, e.consumer ? h("a", { href: "#/c/" + encodeURIComponent(e.consumer) }, `${e.consumer}/${e.slot}`) : ""),
+    body.prepend(h("tr", {}, h("td", {}, clock(e.at)), h("th", { scope: "row" }, e.consumer ? h("a", { href: "#/c/" + encodeURIComponent(e.consumer) }, e.slot === undefined ? e.consumer : `${e.consumer}/${e.slot}`) : ""),
       h("td.num", {}, e.pid || ""), h("td", {}, e.from || ""), h("td", {}, e.to ? h("span.badge." + e.to, {}, e.to) : ""), h("td", {}, e.reason)));
     if (body.children.length > 500) body.lastElementChild.remove();
   };

@@ -1,46 +1,43 @@
-// One consumer: graphs, gates with evidence, slots, last exits, live log.
+// One consumer: graphs, gates with evidence, slots, last exits, live output.
 import { h, text, attr, keyed, number, bytes, span, since, clock } from "/dom.js";
 import { spark, draw } from "/chart.js";
-import { act, verbsFor } from "/act.js";
+import { act, label, verbsFor } from "/act.js";
 import { badge } from "/fleet.js";
-import { lines } from "/stream.js";
+import { section, table, facts, buttons, how, gates, explained, output } from "/parts.js";
 
 const points = 360;
-const keptLines = 1000;
 
 export function consumer(root, name) {
-  const head = h("div.head", {}, h("h1", {}, name, " ", h("span.badge")), h("p.why"), h("div.acts"));
+  const head = h("div.head", {}, h("h1", {}, name, " ", h("span.badge")), h("p.why"), h("dl.facts"), h("div.acts"));
   const graphs = [["Messages waiting", "ready", number], ["Oldest message", "oldest_seconds", span], ["Instances running", "running", number]].map(([label, key, show]) => {
     const svg = spark(360, 80, `${label}, last hour`);
     const now = h("b");
     return { key, svg, now, show, box: h("figure", {}, h("figcaption", {}, label, " ", now), svg, h("small")) };
   });
-  const gates = h("tbody"), slots = h("tbody"), exits = h("tbody");
-  const log = h("pre.log", { tabindex: 0, role: "log", "aria-label": `Output of ${name}` });
-  const follow = h("input", { type: "checkbox", checked: true });
-  const size = h("small");
-  root.append(head, h("div.graphs", {}, graphs.map((g) => g.box)),
-    section("Why it runs, or does not", table(["Gate", "State", "Evidence"], gates)),
-    section("Instances", table(["Slot", "Phase", "#Process", "#For", "#Memory", "#CPU", "#Run", "Last exit", ""], slots), size),
-    section("Last exits", table(["When", "Slot", "How", "#Ran for"], exits)),
-    section("Output", h("label.follow", {}, follow, " follow"), log));
-  const output = tail(name, log, follow);
-  const explain = explained(name, gates, exits);
+  const slots = h("tbody"), exits = h("tbody"), count = h("small");
+  const why = gates(), out = output(name, (l) => `${l.slot} │ `);
+  root.append(head, h("div.graphs", {}, graphs.map((g) => g.box)), why.box,
+    section(["Instances ", count], table(["Slot", "Phase", "#Process", "#For", "#Memory", "#CPU", "#Run", "Last exit", ""], slots, "table.slots")),
+    section("Last exits", table(["When", "Slot", "How", "#Ran for"], exits)), out.box);
+  attr(slots.parentElement.parentElement, "class", "scroll tall");
+  const explain = explained(name, (x) => { why.update(x.gates); ended(exits, x.exits); });
   return {
     names: [name],
     status: (st) => {
       const c = st.consumers[0];
-      if (!c) return;
+      if (!c) { if (st.jobs?.length) location.replace("#/j/" + encodeURIComponent(name)); return; }
       badge(head.querySelector(".badge"), c);
       text(head.children[1], c.reason);
-      actions(head.lastElementChild, c);
+      facts(head.children[2], told(c));
+      buttons(head.lastElementChild, verbsFor(c), label, (v) => act(v, c.name, c.wanted));
       const live = { ready: c.queue?.ready, oldest_seconds: c.queue?.oldest_seconds, running: c.running };
       for (const g of graphs) {
         text(g.now, live[g.key] === undefined ? "unknown" : g.show(live[g.key]));
         g.box.hidden = g.key !== "running" && !c.queue;
       }
-      keyed(slots, c.slots || [], (s) => s.slot, slotRow, (tr, s) => updateSlot(tr, s, name));
-      text(size, (c.slots || []).length > 200 ? `${c.slots.length} slots` : "");
+      const own = c.slots || [];
+      keyed(slots, own, (s) => s.slot, slotRow, (tr, s) => updateSlot(tr, s, name));
+      text(count, `${number(c.running)} of ${number(c.wanted)} run` + (own.length > c.wanted ? `, ${number(own.length)} slots` : ""));
     },
     history: (all) => {
       const series = all[name];
@@ -51,29 +48,26 @@ export function consumer(root, name) {
         text(g.box.lastElementChild, known > 1 ? `highest ${g.show(Math.max(...values))}, over ${span((values.length - 1) * series.step_seconds)}` : known ? "just begun" : "nothing known yet");
       }
     },
-    end: () => { output(); explain(); },
+    end: () => { out.end(); explain(); },
   };
 }
 
-const section = (title, ...children) => h("section", {}, h("h2", {}, title), ...children);
-
-// table heads that begin with # stand over numbers.
-const table = (heads, body) => h("div.scroll", {}, h("table", {}, h("thead", {}, h("tr", {}, heads.map((t) =>
-  h(t[0] === "#" ? "th.num" : "th", { scope: "col" }, t.replace("#", ""))))), body));
-
-function actions(box, c) {
-  const verbs = verbsFor(c);
-  if (box.dataset.verbs === verbs.join()) { box.consumer = c; return; }
-  box.dataset.verbs = verbs.join();
-  box.consumer = c;
-  const label = { "stop-workers": "Recycle" };
-  box.replaceChildren(...verbs.map((v) => h("button", { type: "button", onclick: () => act(v, c.name, box.consumer.wanted) },
-    label[v] || v[0].toUpperCase() + v.slice(1))));
+// told is what the head says of a consumer in numbers.
+function told(c) {
+  const q = c.queue;
+  return [
+    ["Memory", c.rss_bytes ? bytes(c.rss_bytes) : ""],
+    ["Starts", number(c.starts) + (c.crashes ? `, ${number(c.crashes)} crashed` : "")],
+    ["Queue", q ? `${q.name} on ${q.connection}` + (q.state === "ok" ? "" : `: ${q.state}`) : ""],
+    ["In flight", q?.in_flight === undefined ? "" : number(q.in_flight)],
+    ["Delayed", q?.delayed ? number(q.delayed) : ""],
+    ["Output", c.output ? "cannot be written: " + c.output.error : ""],
+  ];
 }
 
 function slotRow(s) {
   return h("tr", {}, h("th", { scope: "row" }, s.slot), h("td", {}, h("span.badge")), h("td.num"), h("td.num"), h("td.num"), h("td.num"), h("td.num"), h("td.exit"),
-    h("td.acts", {}, h("button.plain", { type: "button", title: "Restart this instance" }, "↻")));
+    h("td.acts", {}, h("button.plain", { type: "button", title: "Restart this instance", "aria-label": `Restart instance ${s.slot}` }, "↻")));
 }
 
 function updateSlot(tr, s, name) {
@@ -86,60 +80,16 @@ function updateSlot(tr, s, name) {
   text(rss, s.pid ? bytes(s.rss_bytes) : "");
   text(cpu, s.pid ? s.cpu_percent.toFixed(0) + " %" : "");
   text(run, s.run || "");
-  text(exit, s.last_exit ? `${s.last_exit.class}: ${how(s.last_exit)}` : s.reason);
+  text(exit, s.outdated ? `outdated: ${s.outdated}` : s.phase === "running" || !s.reason ? (s.last_exit ? `${s.last_exit.class}: ${how(s.last_exit)}` : "") : s.reason);
+  attr(exit, "class", s.outdated ? "exit warn" : "exit");
   acts.firstChild.onclick = () => act("restart", `${name}/${s.slot}`);
 }
 
-export function how(e) {
-  if (e.detail) return e.detail;
-  return e.signal ? `signal ${e.signal}` : e.code < 0 ? "unknown" : `exit code ${e.code}`;
-}
-
-// explained asks for the gates each two seconds, while the page is looked at.
-function explained(name, gates, exits) {
-  let over = false, timer;
-  const ask = async () => {
-    if (!document.hidden) {
-      try {
-        const answer = await fetch("/v1/explain?name=" + encodeURIComponent(name));
-        if (answer.ok && !over) show(await answer.json());
-      } catch { /* the line at the top says that the daemon does not answer */ }
-    }
-    if (!over) timer = setTimeout(ask, 2000);
-  };
-  const show = (x) => {
-    keyed(gates, x.gates, (g) => g.gate, (g) => h("tr", {}, h("th", { scope: "row" }, g.gate.replace("_", " ")), h("td", {}, h("span.badge")), h("td")), (tr, g) => {
-      text(tr.children[1].firstChild, g.state);
-      attr(tr.children[1].firstChild, "class", `badge gate-${g.state}`);
-      text(tr.children[2], g.evidence);
-    });
-    keyed(exits, x.exits, (e) => `${e.slot}/${e.run}`, () => h("tr", {}, h("td"), h("td"), h("td"), h("td.num")), (tr, e) => {
-      text(tr.children[0], clock(e.at));
-      text(tr.children[1], e.slot);
-      text(tr.children[2], `${e.class}: ${how(e)}`);
-      text(tr.children[3], span(e.seconds));
-    });
-  };
-  ask();
-  return () => { over = true; clearTimeout(timer); };
-}
-
-// tail follows the output. Lines are collected and put into the page once a
-// frame: a flood costs one change of the page, not one each line.
-function tail(name, pre, follow) {
-  let kept = [], waiting = false;
-  const flush = () => {
-    waiting = false;
-    const text = kept.splice(0).slice(-keptLines).join("");
-    pre.append(text);
-    while (pre.childNodes.length > 60) pre.firstChild.remove();
-    if (pre.textContent.length > 400000) pre.textContent = pre.textContent.split("\n").slice(-keptLines).join("\n");
-    if (follow.checked) pre.scrollTop = pre.scrollHeight;
-  };
-  const put = (line) => {
-    kept.push(line);
-    if (!waiting) { waiting = true; requestAnimationFrame(flush); }
-  };
-  return lines(`/v1/logs?follow=true&n=100&name=${encodeURIComponent(name)}`, () => { kept = []; pre.replaceChildren(); },
-    (l) => put(`${l.slot} │ ${l.text}\n`), (words) => put(`— ${words} —\n`));
+function ended(body, list) {
+  keyed(body, list, (e) => `${e.slot}/${e.run}`, () => h("tr", {}, h("td"), h("td"), h("td"), h("td.num")), (tr, e) => {
+    text(tr.children[0], clock(e.at));
+    text(tr.children[1], e.slot);
+    text(tr.children[2], `${e.class}: ${how(e)}`);
+    text(tr.children[3], span(e.seconds));
+  });
 }

@@ -1,5 +1,5 @@
 // The fleet at a glance: one row a consumer.
-import { h, text, attr, keyed, number, span, since } from "/dom.js";
+import { h, text, attr, keyed, number, bytes, span, since } from "/dom.js";
 import { spark, draw } from "/chart.js";
 import { menu } from "/act.js";
 
@@ -13,7 +13,7 @@ export function fleet(root) {
   const none = h("p.none", { hidden: true });
   root.append(h("div.bar", {}, totals, filter),
     h("table.fleet", {}, h("thead", {}, h("tr", {},
-      ...["Consumer", "State", "Instances", "Waiting", "Oldest", "Starts", ""].map((t, i) => h(i > 1 && i < 6 ? "th.num" : "th", { scope: "col" }, t)))), body), none);
+      ...["Consumer", "State", "Instances", "Waiting", "Oldest", "Memory", "Starts", ""].map((t, i) => h(i > 1 && i < 7 ? "th.num" : "th", { scope: "col" }, t)))), body), none);
   let status = null, past = {};
   const show = () => {
     if (!status) return;
@@ -30,16 +30,17 @@ export function fleet(root) {
 }
 
 function sums(node, st) {
-  let running = 0, wanted = 0, ready = 0, ill = 0, unknown = 0;
+  let running = 0, wanted = 0, ready = 0, ill = 0, unknown = 0, memory = 0;
   for (const c of st.consumers) {
     running += c.running;
     wanted += c.wanted;
+    memory += c.rss_bytes || 0;
     if (!c.healthy) ill++;
     if (c.queue?.ready !== undefined) ready += c.queue.ready;
     else if (c.queue) unknown++;
   }
   const cells = [["consumers", number(st.consumers.length)], ["running", `${number(running)} of ${number(wanted)}`],
-    ["messages waiting", number(ready) + (unknown ? ` (${unknown} unknown)` : "")], ["not well", number(ill)]];
+    ["messages waiting", number(ready) + (unknown ? ` (${unknown} unknown)` : "")], ["memory", bytes(memory)], ["not well", number(ill)]];
   keyed(node, cells, (c) => c[0], (c) => h("div", {}, h("b"), h("span", {}, c[0])), (n, c) => {
     text(n.firstElementChild, c[1]);
     attr(n, "class", c[0] === "not well" && ill ? "bad" : null);
@@ -52,7 +53,8 @@ function row(c) {
     h("td.state", {}, h("span.badge"), h("small.why")),
     h("td.num.inst", {}, h("b"), h("progress", { max: 1, value: 0 })),
     h("td.num.wait", {}, h("b"), spark(120, 26, `Messages waiting in ${c.name}, last hour`)),
-    h("td.num.old", {}, h("b")),
+    h("td.num.old", {}, h("b"), spark(90, 26, `Oldest message of ${c.name}, last hour`)),
+    h("td.num.mem", {}, h("b")),
     h("td.num.starts", {}, h("b"), h("small")),
     h("td.acts"));
   tr.consumer = c;
@@ -62,7 +64,7 @@ function row(c) {
 
 function update(tr, c) {
   tr.consumer = c;
-  const [name, state, inst, wait, old, starts] = tr.children;
+  const [name, state, inst, wait, old, memory, starts] = tr.children;
   attr(tr, "class", c.healthy ? null : "ill");
   text(name.children[1], c.group ? "@" + c.group : "");
   badge(state.children[0], c);
@@ -75,6 +77,7 @@ function update(tr, c) {
   text(wait.children[0], !q ? "" : q.state === "ok" ? number(q.ready) : q.state);
   attr(wait, "title", q ? [q.in_flight !== undefined ? `${q.in_flight} in flight` : null, q.delayed ? `${q.delayed} delayed` : null, q.error].filter(Boolean).join(", ") : null);
   text(old.children[0], q?.oldest_seconds !== undefined && q.ready > 0 ? span(q.oldest_seconds) : "");
+  text(memory.children[0], c.rss_bytes ? bytes(c.rss_bytes) : "");
   text(starts.children[0], number(c.starts));
   text(starts.children[1], c.crashes ? `${number(c.crashes)} crashed` : "");
 }
@@ -86,9 +89,12 @@ export function badge(node, c) {
 }
 
 function graph(tr, series) {
-  const svg = tr.querySelector("svg");
-  if (!series || !tr.consumer.queue) { attr(svg, "hidden", true); return; }
-  attr(svg, "hidden", null);
-  if (svg.end !== series.end) draw(svg, series.ready || [], points);
-  svg.end = series.end;
+  const graphs = [[tr.children[3].lastElementChild, "ready"], [tr.children[4].lastElementChild, "oldest_seconds"]];
+  for (const [svg, key] of graphs) {
+    const values = series?.[key] || [];
+    const known = tr.consumer.queue && values.some((v) => v !== null);
+    attr(svg, "hidden", known ? null : true);
+    if (known && svg.end !== series.end) draw(svg, values, points);
+    svg.end = series?.end;
+  }
 }
