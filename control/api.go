@@ -62,6 +62,12 @@ type ConsumerStatus struct {
 
 	RSSBytes *int64 `json:"rss_bytes,omitempty"` // resident memory of all instances; absent unless usage was asked for
 
+	LogBytes *uint64 `json:"log_bytes,omitempty"` // printed since the keeper started; absent unless usage was asked for
+
+	// How long until the first of the instances that hold an exclusive slot is asked to
+	// end, if its lease is not renewed; absent when there is none.
+	LeaseMargin *float64 `json:"lease_margin_seconds,omitempty"`
+
 	RestartOn []SignalStatus `json:"restart_on,omitempty"`
 
 	LimitsMissed string `json:"limits_missed,omitempty"` // which limits do not hold on this host, and why

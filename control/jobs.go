@@ -49,8 +49,9 @@ type JobEnd struct {
 	Tries   int       `json:"tries"`
 	Code    int       `json:"code"` // -1 when a signal ended it or nothing is known
 	Signal  string    `json:"signal"`
-	Class   string    `json:"class"` // as of an exit of a consumer, or timeout, or elsewhere: another host has it
-	Ended   time.Time `json:"ended"` // of class elsewhere: when this host was told so
+	Class   string    `json:"class"`          // as of an exit of a consumer, or timeout, or elsewhere: another host has it
+	Begun   time.Time `json:"begun,omitzero"` // its first run; absent: not known, or it did not run here
+	Ended   time.Time `json:"ended"`          // of class elsewhere: when this host was told so
 	Seconds float64   `json:"seconds"`
 	Detail  string    `json:"detail,omitempty"`
 	Host    string    `json:"host,omitempty"` // of class elsewhere: the host that has it

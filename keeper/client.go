@@ -125,7 +125,7 @@ func (c *Client) greet() (Hello, error) {
 
 // Run hands every frame of the keeper to handle, in order and from one
 // goroutine: Started, StartFailed, Stopping, Exited, LogTrouble, SlotInfo,
-// ListEnd, Ping, Echoed, Terminate and Reload, all as values. It returns ErrGone when the keeper is
+// ListEnd, Ping, Echoed, Outputs, Terminate and Reload, all as values. It returns ErrGone when the keeper is
 // gone, nil when ctx is done, and closes the connection.
 func (c *Client) Run(ctx context.Context, handle func(any)) error {
 	wctx, cancel := context.WithCancel(ctx)
@@ -241,6 +241,8 @@ func message(t frameType, body []byte) (any, error) {
 		return decoded[Ping](body)
 	case frameEchoed:
 		return Echoed{}, nil
+	case frameTaken:
+		return decoded[Outputs](body)
 	case frameUpgrading:
 		return decoded[Upgrading](body)
 	}
@@ -303,6 +305,9 @@ func (c *Client) Freeze(r FreezeRequest) error { return c.send(frameFreeze, r) }
 
 // Echo has the keeper send Echoed: its loop lives.
 func (c *Client) Echo() error { return c.send(frameEcho, struct{}{}) }
+
+// Outputs has the keeper send Outputs.
+func (c *Client) Outputs() error { return c.send(frameOutputs, struct{}{}) }
 
 // Stop begins the ladder of a run; one that has ended already is no error.
 func (c *Client) Stop(r StopRequest) error {

@@ -30,6 +30,7 @@ const (
 	framePong        frameType = 13
 	frameExtend      frameType = 14
 	frameEcho        frameType = 15
+	frameOutputs     frameType = 16
 	frameUpgrade     frameType = 20
 
 	frameSlot        frameType = 65
@@ -44,6 +45,7 @@ const (
 	frameLogTrouble  frameType = 74
 	framePing        frameType = 75
 	frameEchoed      frameType = 76
+	frameTaken       frameType = 77
 	frameUpgrading   frameType = 80
 )
 

@@ -54,7 +54,8 @@ type keeper struct {
 	memos  *pidfile.Memos // nil: they cannot be kept
 	engine engine
 	slots  map[string]*slot
-	live   int // slots in which something runs
+	taken  map[string]uint64 // bytes of streams that are gone, by consumer
+	live   int               // slots in which something runs
 
 	starting  int           // of these, in the hands of the spawner
 	following int           // of these, by a standing order
@@ -156,7 +157,7 @@ func Run(ctx context.Context, opt Options) (code int, err error) {
 // open makes everything that Run needs and starts nothing.
 func open(opt Options) (*keeper, error) {
 	k := &keeper{
-		opt: opt, log: opt.Log, slots: map[string]*slot{}, pids: map[int]struct{}{},
+		opt: opt, log: opt.Log, slots: map[string]*slot{}, taken: map[string]uint64{}, pids: map[int]struct{}{},
 		null: -1, oom: proc.OpenOOM(), since: time.Now(),
 		id: strconv.FormatInt(int64(proc.Boottime()), 36), sigs: newSignals(), strangers: os.Getpid() == 1,
 		sweepAt: never, answerBy: never, closeBy: never, upgrade: upgrade{by: never, out: -1, err: -1},

@@ -51,6 +51,9 @@ func (k *keeper) request(t frameType, body []byte) error {
 	case frameEcho:
 		k.engine.send(frameEchoed, Echoed{})
 		return nil
+	case frameOutputs:
+		k.engine.send(frameTaken, k.outputs())
+		return nil
 	case frameTerminating:
 		k.answerBy = never
 		k.expectQuit()

@@ -228,6 +228,7 @@ func (s *slot) setLog(l Log) error {
 func (s *slot) detach() {
 	if s.stream != nil {
 		s.k.store.takeOut(s.inode)
+		s.k.taken[s.consumer()] += s.stream.Stats().Bytes
 		s.stream.Close()
 		s.stream, s.fifo = nil, ""
 		s.tellLog()

@@ -8,6 +8,7 @@ package metrics
 
 import (
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -60,6 +61,9 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	for _, conn := range st.Connections {
 		s.connection(conn)
 	}
+	for _, lock := range st.Locks {
+		s.lock(lock)
+	}
 }
 
 type sender struct{ out chan<- prometheus.Metric }
@@ -99,6 +103,12 @@ func (s sender) consumer(c control.ConsumerStatus) {
 		s.gauge(instances, float64(phases[phase]), c.Name, phase)
 	}
 	s.gauge(resident, float64(rss), c.Name)
+	if c.LogBytes != nil {
+		s.count(logBytes, float64(*c.LogBytes), c.Name)
+	}
+	if c.LeaseMargin != nil {
+		s.gauge(leaseMargin, *c.LeaseMargin, c.Name)
+	}
 	s.count(logDropped, float64(dropped), c.Name)
 	s.gauge(logTrouble, truth(c.Output != nil), c.Name)
 	s.count(starts, float64(c.Starts), c.Name)
@@ -148,6 +158,9 @@ func (s sender) job(j control.JobStatus, now time.Time) {
 	}
 	if e := j.Last; e != nil {
 		s.gauge(jobLast, float64(e.At.Unix()), j.Name)
+		if !e.Begun.IsZero() {
+			s.gauge(jobDelay, e.Begun.Sub(e.At).Seconds(), j.Name)
+		}
 		s.gauge(jobSeconds, e.Seconds, j.Name)
 		s.gauge(jobFailed, truth(e.Class != "clean" && e.Class != "empty" && e.Class != "stopped"), j.Name)
 	}
@@ -159,6 +172,23 @@ func (s sender) connection(c control.ConnectionStatus) {
 	s.count(probes, float64(c.Probes), c.Name, c.Type)
 	s.count(probeFailures, float64(c.Failures), c.Name, c.Type)
 	s.count(probeSeconds, c.ProbeSeconds, c.Name, c.Type)
+}
+
+func (s sender) lock(l control.LockStatus) {
+	s.gauge(lockUp, truth(l.State == "up"), l.Name, l.Type)
+	hosts, held := map[string]int{}, 0
+	for _, h := range slices.Concat(l.Hosts, l.Missing) {
+		hosts[h.State]++
+	}
+	for _, x := range l.Slots {
+		if x.Here {
+			held++
+		}
+	}
+	for _, state := range presences {
+		s.gauge(lockHosts, float64(hosts[state]), l.Name, state)
+	}
+	s.gauge(lockHeld, float64(held), l.Name)
 }
 
 func truth(b bool) float64 {

@@ -6,6 +6,7 @@ import "github.com/prometheus/client_golang/prometheus"
 var (
 	states      = []string{"running", "waiting", "backoff", "stopping", "stopped", "held"}
 	allPhases   = []string{"waiting", "checking", "spawning", "running", "draining", "killing", "halted"}
+	presences   = []string{"here", "silent", "stopped"}
 	queueStates = []string{"ok", "missing", "unknown"}
 )
 
@@ -36,6 +37,7 @@ var (
 	starts     = desc("consumer_starts_total", "Processes started.", "consumer")
 	exits      = desc("consumer_exits_total", "Processes ended, by class of their exit.", "consumer", "class")
 	stops      = desc("consumer_stops_total", "Processes ended within a stop, by the step that ended them.", "consumer", "step")
+	logBytes   = desc("consumer_log_bytes_total", "Output of all instances, since the keeper started. Absent when unknown.", "consumer")
 	logDropped = desc("consumer_log_dropped_bytes_total", "Output that could not be written and is missing in the log.", "consumer")
 	logTrouble = desc("consumer_log_trouble", "1 while output cannot be written.", "consumer")
 
@@ -46,9 +48,16 @@ var (
 	queueConsumers = desc("queue_consumers", "Consumers that the broker sees. Absent when unknown.", "consumer", "connection", "queue")
 	oldest         = desc("queue_oldest_seconds", "Age of the oldest message that waits. Absent when unknown.", "consumer", "connection", "queue")
 
+	leaseMargin = desc("consumer_lease_margin_seconds", "How long until exclusive instances are asked to end if their leases are not renewed. Absent without any.", "consumer")
+
+	lockUp    = desc("lock_up", "1 when the store of shared slots answered the last time.", "lock", "type")
+	lockHosts = desc("lock_hosts", "Hosts that share the slots, by whether they are there.", "lock", "state")
+	lockHeld  = desc("lock_held_slots", "Shared slots that this host has.", "lock")
+
 	jobHealthy = desc("job_healthy", "0 while a fire is due and something keeps it from starting.", "job")
 	jobRunning = desc("job_running", "1 while a run is under way.", "job")
 	jobLate    = desc("job_late_seconds", "How long the oldest fire that is due has not been started; 0 when none is.", "job")
+	jobDelay   = desc("job_start_delay_seconds", "How long after its moment the last fire that has ended was started, jitter included.", "job")
 	jobNext    = desc("job_next_time_seconds", "The next fire, Unix time.", "job")
 	jobLast    = desc("job_last_time_seconds", "The fire of the last run that has ended, Unix time.", "job")
 	jobSeconds = desc("job_last_duration_seconds", "How long the last run took.", "job")

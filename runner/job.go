@@ -283,7 +283,7 @@ func (j *job) reap(now time.Time) {
 // close records how a fire has ended.
 func (j *job) close(f *fire, e slot.ExitRecord) {
 	j.w.ledger.note(entry{Op: "end", Job: j.c.name, End: &outcome{
-		At: f.At, Manual: f.Manual, Note: f.Note, Try: f.Try, Code: e.Code, Signal: e.Signal, Class: e.Class,
+		At: f.At, Manual: f.Manual, Note: f.Note, Try: f.Try, Code: e.Code, Signal: e.Signal, Class: e.Class, Begun: f.Begun,
 		Ended: e.At, Seconds: e.Ran.Seconds(), Detail: e.Detail(),
 	}})
 	j.free(f)
@@ -390,6 +390,9 @@ func (j *job) spawn(u *unit) {
 	}
 	spec.Own = append(append([]string(nil), spec.Own...),
 		"QSUPER_JOB="+j.c.name, "QSUPER_FIRE="+f.At.In(j.conf.Schedule.Zone()).Format(time.RFC3339))
+	if f.Begun.IsZero() {
+		f.Begun = j.w.wall
+	}
 	f.Slot, f.Run, f.Boot, f.Again = u.n, u.state.Run, j.w.ledger.boot, time.Time{}
 	j.w.ledger.note(entry{Op: "start", Job: j.c.name, Fire: f})
 	j.w.starts = append(j.w.starts, start{j.c, u, keeper.StartRequest{Slot: u.key, Run: u.state.Run, Spec: spec, Memo: u.memo(nil)}})

@@ -3,6 +3,7 @@ package runner
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -229,4 +230,19 @@ func (c *consumer) resume(u *unit, m keeper.SlotInfo) {
 	}
 	u.lease.fleet = c.fleet
 	c.fleet.loop.Resume(leaseKey(u), c.cfg.Exclusive, u.lease.token, until)
+}
+
+// margin is how long it takes until the keeper asks the first exclusive process to
+// end, if the store does not answer any more. ok: there is one.
+func (c *consumer) margin() (left time.Duration, ok bool) {
+	if c.fleet == nil || !c.cfg.Exclusive {
+		return 0, false
+	}
+	until := time.Duration(math.MaxInt64)
+	for _, u := range c.units {
+		if s := c.fleet.loop.Get(leaseKey(u)); s.Held && u.state.Phase.Alive() {
+			until, ok = min(until, s.Until), true
+		}
+	}
+	return until - lease.KillTime - c.cfg.Fence() - c.r.boot(), ok
 }

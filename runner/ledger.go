@@ -22,6 +22,7 @@ type fire struct {
 	Note   string    `json:"note,omitempty"`   // what is special about it
 	Try    int       `json:"try"`              // number of the next run, or the present one, from 1
 	Again  time.Time `json:"again,omitzero"`   // not before; zero: at once
+	Begun  time.Time `json:"begun,omitzero"`   // its first run, on the clock; zero: there was none
 	Slot   int       `json:"slot"`
 	Run    uint64    `json:"run,omitempty"`  // that has been started for this try; 0: none
 	Boot   string    `json:"boot,omitempty"` // in which that was
@@ -43,6 +44,7 @@ type outcome struct {
 	Code    int        `json:"code"`
 	Signal  int        `json:"signal,omitempty"`
 	Class   slot.Class `json:"class"`
+	Begun   time.Time  `json:"begun,omitzero"` // its first run; zero: not known, or there was none here
 	Ended   time.Time  `json:"ended"`
 	Seconds float64    `json:"seconds"`
 	Detail  string     `json:"detail"`

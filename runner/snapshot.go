@@ -13,18 +13,20 @@ import (
 
 // Snapshot is one consumer at one moment, as its owner sees it.
 type Snapshot struct {
-	Config   *config.Consumer
-	Program  plan.Program
-	Observed plan.Observed
-	Result   plan.Result
-	Summary  plan.Summary
-	Slots    []SlotSnapshot // nil unless asked for
-	Max      int            // slots that exist
-	Tally    Tally
-	Gates    []plan.Gate // nil unless asked for
-	Missed   string      // which limits do not hold, and why; "" = all do
-	Unkept   int         // slots whose output cannot be written now
-	Output   Output      // of that one of them which has been so for longest
+	Config    *config.Consumer
+	Program   plan.Program
+	Observed  plan.Observed
+	Result    plan.Result
+	Summary   plan.Summary
+	Slots     []SlotSnapshot // nil unless asked for
+	Max       int            // slots that exist
+	Tally     Tally
+	Gates     []plan.Gate   // nil unless asked for
+	Missed    string        // which limits do not hold, and why; "" = all do
+	Unkept    int           // slots whose output cannot be written now
+	Exclusive bool          // it holds exclusive slots of several hosts
+	Margin    time.Duration // how long until the first of them is asked to end, if its lease is not renewed
+	Output    Output        // of that one of them which has been so for longest
 }
 
 // SlotSnapshot is one slot of a Snapshot.
@@ -105,6 +107,7 @@ func (c *consumer) snapshot(t target, d Detail) Snapshot {
 		Summary: plan.Summarize(c.prog, c.result, c.views, now), Tally: c.tally.clone(),
 	}
 	s.Result.Decisions, s.Missed = nil, c.missed
+	s.Margin, s.Exclusive = c.margin()
 	if n, u := c.troubled(); n > 0 {
 		s.Unkept, s.Output = n, u.output
 	}

@@ -14,7 +14,6 @@ import (
 	"qsuper/alert"
 	"qsuper/config"
 	"qsuper/control"
-	"qsuper/health"
 	"qsuper/internal/kind"
 	"qsuper/plan"
 	"qsuper/runner"
@@ -35,6 +34,7 @@ type daemon struct {
 	upgrades  *upgrader
 	http      func() *control.HTTPStatus
 	alerts    *alert.Desk
+	printed   func() map[string]uint64 // bytes by consumer and job; nil: not known
 }
 
 func (d *daemon) Status(q control.StatusQuery) (control.Status, error) {
@@ -54,19 +54,7 @@ func (d *daemon) Status(q control.StatusQuery) (control.Status, error) {
 			Stopping: d.runner.Stopping(), Config: control.ConfigStatus{Path: cfg.Path, LoadedAt: loaded, Error: refused}, HTTP: d.http(),
 		},
 	}
-	for _, shot := range shots {
-		c := consumerStatus(shot)
-		if q.Usage {
-			c.RSSBytes = new(int64)
-			for _, u := range c.Slots {
-				*c.RSSBytes += u.RSSBytes
-			}
-		}
-		if !q.Slots {
-			c.Slots = nil
-		}
-		s.Consumers = append(s.Consumers, c)
-	}
+	s.Consumers = append(s.Consumers, d.consumers(shots, q)...)
 	for _, l := range d.runner.Locks() {
 		s.Locks = append(s.Locks, lockStatus(l))
 	}
@@ -78,105 +66,6 @@ func (d *daemon) Status(q control.StatusQuery) (control.Status, error) {
 		})
 	}
 	return s, nil
-}
-
-func consumerStatus(s runner.Snapshot) control.ConsumerStatus {
-	c := control.ConsumerStatus{
-		Name: s.Config.Name, Group: s.Config.Group, State: string(s.Summary.State), Healthy: s.Summary.Healthy,
-		Wanted: s.Result.Target, Running: s.Summary.Running, Max: s.Max,
-		Code: string(s.Summary.Reason.Code), Since: s.Summary.Since,
-		Starts: s.Tally.Starts, ExitClasses: map[string]uint64{}, StopSteps: s.Tally.Stops,
-	}
-	c.Exits, c.Crashes = s.Tally.All()
-	for class, n := range s.Tally.Exits {
-		c.ExitClasses[string(class)] = n
-	}
-	if s.Summary.Reason.Code != slot.OK {
-		c.Reason = s.Summary.Reason.String()
-	}
-	if q := s.Config.Queue; q != nil {
-		c.Queue = queueStatus(q, s.Observed.Queue)
-	}
-	if c.Output = outputState(s.Output); c.Output != nil {
-		c.Output.Slots = s.Unkept
-	}
-	c.LimitsMissed = s.Missed
-	for _, g := range s.Observed.Signals {
-		c.RestartOn = append(c.RestartOn, signalStatus(g))
-	}
-	for _, u := range s.Slots {
-		c.Slots = append(c.Slots, slotStatus(u))
-	}
-	return c
-}
-
-func signalStatus(g plan.Signal) control.SignalStatus {
-	s := control.SignalStatus{Name: g.Name, Error: g.Err}
-	if !g.Since.IsZero() {
-		s.ChangedAt = &g.Since
-	}
-	return s
-}
-
-func queueStatus(q *config.Queue, d *plan.Depth) *control.QueueStatus {
-	s := &control.QueueStatus{Connection: q.Connection, Name: q.Name, State: string(health.Unknown)}
-	if d == nil {
-		s.Error = "not measured yet"
-		return s
-	}
-	s.State, s.MeasuredAt, s.Error = string(d.State), d.At, d.Err
-	if d.State != health.OK {
-		return s
-	}
-	s.Ready = &d.Ready
-	s.InFlight, s.Delayed, s.Consumers = known64(d.InFlight), known64(d.Delayed), known64(d.Consumers)
-	if d.Oldest != health.NotKnown {
-		oldest := d.Oldest.Seconds()
-		s.OldestSeconds = &oldest
-	}
-	return s
-}
-
-func known64(n int64) *int64 {
-	if n == health.NotKnown {
-		return nil
-	}
-	return &n
-}
-
-func slotStatus(u runner.SlotSnapshot) control.SlotStatus {
-	s := control.SlotStatus{
-		Slot: u.Slot, Phase: u.State.Phase.String(), PID: u.State.PID, Since: u.State.Since, Run: u.State.Run,
-		Failures: u.State.Failures, Code: string(u.State.Reason.Code), Adopted: u.State.Adopted,
-		RSSBytes: u.RSS, CPUPercent: u.CPU, CPUSeconds: u.Used.Seconds(), Outdated: u.Outdated, Output: outputState(u.Output), DroppedBytes: u.Output.Lost,
-	}
-	if u.State.Phase == slot.Running {
-		s.Code = string(slot.OK)
-	} else {
-		s.Reason = u.State.Reason.String()
-	}
-	if !u.State.Deadline.IsZero() {
-		s.Deadline = &u.State.Deadline
-	}
-	if u.State.Last.Run != 0 || u.State.Last.Class != "" {
-		e := exitStatus(u.State.Last)
-		s.LastExit = &e
-	}
-	return s
-}
-
-func outputState(o runner.Output) *control.OutputState {
-	if o.Trouble == "" {
-		return nil
-	}
-	return &control.OutputState{Error: o.Trouble, Since: o.Since}
-}
-
-func exitStatus(e slot.ExitRecord) control.ExitStatus {
-	return control.ExitStatus{
-		Run: e.Run, Code: e.Code, Signal: slot.SignalName(e.Signal), Class: string(e.Class), Step: e.Step,
-		At: e.At, Seconds: e.Ran.Seconds(), StopSeconds: e.Took.Seconds(), Detail: e.Note,
-	}
 }
 
 func (d *daemon) Explain(name string) (control.Explain, error) {

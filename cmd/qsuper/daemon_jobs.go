@@ -66,7 +66,7 @@ func jobEnd(o runner.Ended) control.JobEnd {
 	return control.JobEnd{
 		At: o.At, Manual: o.Manual, Note: o.Note, Tries: o.Try, Code: o.Code, Signal: slot.SignalName(o.Signal),
 		Class: string(o.Class), Ended: o.Ended, Seconds: o.Seconds, Detail: o.Detail,
-		Host: o.Host,
+		Host: o.Host, Begun: o.Begun,
 	}
 }
 

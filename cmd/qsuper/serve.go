@@ -68,6 +68,7 @@ type engine struct {
 	watchdog time.Duration // how often the service manager wants to hear from us; 0: never
 	answers  func() error  // asks every owner; returns when all have answered
 	echoes   chan struct{} // the keeper's answers
+	outputs  *outputs
 	upgrades *upgrader
 	burst    keeper.Burst // of starts
 	tcp      *tcp
@@ -92,7 +93,7 @@ func runEngine(ctx context.Context, o engineOptions) error {
 	if err != nil {
 		return err
 	}
-	e := &engine{pipes: pipes, client: client, hello: hello, log: newLogger(os.Stderr, quieter(cfg.Daemon.Log, o.once)), done: make(chan struct{}), pings: make(chan struct{}, 1)}
+	e := &engine{pipes: pipes, client: client, hello: hello, log: newLogger(os.Stderr, quieter(cfg.Daemon.Log, o.once)), done: make(chan struct{}), pings: make(chan struct{}, 1), outputs: newOutputs(client.Outputs)}
 	for _, pid := range orphans {
 		e.log.Warn("ended the engine of an earlier daemon", "pid", pid)
 	}
@@ -104,7 +105,7 @@ func runEngine(ctx context.Context, o engineOptions) error {
 			e.pipes.holdAll()
 			e.alerts.Set(cfg.Alerts)
 		},
-		stopAll: e.stopAll,
+		stopAll: e.stopAll, printed: e.outputs.now,
 	}
 	e.trace = trace.New(decisionsFile(o.stateDir), trace.Limit, func(err error) { e.log.Warn("decisions are not kept; nothing else is the worse for it", "error", err) })
 	e.runner, err = runner.New(runner.Options{
@@ -208,6 +209,9 @@ func (e *engine) handle(m any) {
 		case e.echoes <- struct{}{}:
 		default: // nobody waits any more
 		}
+		return
+	case keeper.Outputs:
+		e.outputs.take(m)
 		return
 	case keeper.Upgrading:
 		if err := e.upgrades.handle(m); err != nil {
