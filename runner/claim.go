@@ -11,6 +11,7 @@ import (
 	"qsuper/lease"
 	"qsuper/plan"
 	"qsuper/slot"
+	"qsuper/trace"
 )
 
 // claim is what is known of a fire that hosts share, beside what the ledger keeps.
@@ -141,6 +142,7 @@ func (j *job) elsewhere(f *fire) {
 	j.w.ledger.note(entry{Op: "end", Job: j.c.name, End: &outcome{
 		At: f.At, Note: f.Note, Try: f.Try, Class: slot.ClassElsewhere, Ended: j.w.wall, Detail: text, Host: host,
 	}})
+	j.record(trace.Fire{At: f.At, Did: trace.FireElsewhere}, slot.Reason{Code: slot.Elsewhere, Text: text})
 	j.c.r.journal.add(Event{At: time.Now(), Consumer: j.c.name, Slot: -1, Reason: slot.Reason{Code: slot.Elsewhere, Text: fireText(f.At) + " " + text}})
 	j.c.r.log.Debug("job", "job", j.c.name, "code", slot.Elsewhere, "reason", fireText(f.At)+" "+text)
 	j.free(f)

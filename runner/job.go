@@ -194,6 +194,7 @@ func (j *job) begin(f *fire) {
 func (j *job) skip(s skip) {
 	j.w.ledger.note(entry{Op: "skip", Job: j.c.name, Skip: &s})
 	why := slot.Reason{Code: s.Code, Text: s.Text}
+	j.recordSkip(s)
 	j.tell(slot.Reason{Code: s.Code, Text: fireText(s.At) + " skipped: " + why.String()})
 	j.told = s.Code
 }
@@ -366,6 +367,7 @@ func (j *job) decide(now time.Time) {
 			c.step(u, now, slot.Wish{Want: d.Want, Reason: d.Reason})
 		}
 	}
+	j.recordWaits()
 }
 
 // idle is what to say of a slot without a fire.
@@ -395,5 +397,6 @@ func (j *job) spawn(u *unit) {
 	}
 	f.Slot, f.Run, f.Boot, f.Again = u.n, u.state.Run, j.w.ledger.boot, time.Time{}
 	j.w.ledger.note(entry{Op: "start", Job: j.c.name, Fire: f})
+	j.recordStart(f)
 	j.w.starts = append(j.w.starts, start{j.c, u, keeper.StartRequest{Slot: u.key, Run: u.state.Run, Spec: spec, Memo: u.memo(nil)}})
 }

@@ -30,9 +30,10 @@ type fire struct {
 	Mark    string `json:"mark,omitempty"`    // of its claim, if hosts share the job
 	Claimed string `json:"claimed,omitempty"` // the lock under which this host has it; "" = not yet
 
-	unit  *unit // that it has; nil: none yet
-	pid   int   // in snapshots
-	claim claim
+	unit   *unit     // that it has; nil: none yet
+	pid    int       // in snapshots
+	waited slot.Code // why it does not run, as the decision log knows it
+	claim  claim
 }
 
 // Outcome of a fire.

@@ -16,7 +16,8 @@ import (
 // time: what is true then is kept.
 const Every = time.Second
 
-// Record is one decision about one consumer with its inputs.
+// Record is one decision about one consumer with its inputs, or about one fire of
+// a job, which has only Observed and the reason in Was.
 type Record struct {
 	At       time.Time
 	Consumer string
@@ -25,8 +26,32 @@ type Record struct {
 	Memory   plan.Memory // before the decision
 	Slots    []Slots     // in their order
 	Was      Verdict
+	Job      *Fire  // nil: it is about a consumer
 	Missed   uint64 // records lost before this one, because they could not be written
 }
+
+// Fire is what has been decided about a moment at which a job is due.
+type Fire struct {
+	At     time.Time // the moment
+	Manual bool      // a person asked for it
+	Did    Did
+	Note   string // what is special about it, such as those that were missed and are made up for
+	Count  int    // skipped: fires, of which At is the last
+	Try    int    // started or waiting: from 1
+	Slot   int    // started
+	Run    uint64 // started
+}
+
+// Did is what has been decided about a fire.
+type Did string
+
+// The decisions about fires.
+const (
+	FireStarted   Did = "started"
+	FireWaits     Did = "waits" // it is due, and something keeps it from starting now
+	FireSkipped   Did = "skipped"
+	FireElsewhere Did = "elsewhere" // another host has it
+)
 
 // Slots are neighbours about which the planner knew the same.
 type Slots struct {

@@ -29,6 +29,7 @@ type Report struct {
 	Differences []Difference // by time
 	Records     int
 	Consumers   int
+	Fires       int // records about fires of jobs, which are not decided again
 	From, Until time.Time
 	Missed      uint64   // records that could not be written
 	Gone        []string // consumers of the trace that the other file does not have
@@ -83,6 +84,10 @@ func (p *player) play(r *Record) {
 	p.report.Missed += r.Missed
 	for _, c := range r.Observed.Conns {
 		p.conns[c.Name] = c
+	}
+	if r.Job != nil {
+		p.report.Fires++
+		return
 	}
 	c := p.of[r.Consumer]
 	if c == nil {

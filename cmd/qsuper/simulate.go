@@ -145,6 +145,9 @@ func simulationNotes(r trace.Report, torn int) []string {
 	if r.Missed > 0 {
 		notes = append(notes, plural(int(r.Missed), "record")+" could not be written when they were made")
 	}
+	if r.Fires > 0 {
+		notes = append(notes, plural(r.Fires, "record")+" about fires of jobs are left as they are: `qsuper jobs explain` says when another file runs a job")
+	}
 	if torn > 0 {
 		notes = append(notes, plural(torn, "line")+" cannot be read")
 	}
