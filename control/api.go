@@ -208,6 +208,7 @@ type Command struct {
 
 	Rolling        bool   `json:"rolling,omitempty"`         // restart
 	MaxUnavailable string `json:"max_unavailable,omitempty"` // "25%" or "2"
+	Surge          string `json:"surge,omitempty"`           // likewise: instances that are started before others are stopped
 
 	App bool `json:"app,omitempty"` // stop-workers: first run the application's own command (app_restart), for workers of others
 
@@ -220,6 +221,7 @@ type CommandReply struct {
 	Outcomes  []Outcome `json:"outcomes"`          // one for each instance that had to end or start
 	TimedOut  bool      `json:"timed_out"`         // the wait ended before it was true
 	Killed    int       `json:"killed"`            // instances that had to be killed
+	Failed    []string  `json:"failed,omitempty"`  // consumers whose rolling restart was given up because new instances crashed, and how
 	Warning   string    `json:"warning,omitempty"` // done, but something about it did not work
 
 	Hosts []HostReply `json:"hosts,omitempty"` // of a command to the fleet

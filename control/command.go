@@ -60,11 +60,37 @@ func (c Command) Validate() error {
 	if c.App && c.Verb != VerbStopWorkers {
 		return &Invalid{Problem: c.Verb + " tells no application", Advice: "only stop-workers does"}
 	}
-	if c.Verb != VerbRestart && (c.Rolling || c.MaxUnavailable != "") {
+	return c.validRoll()
+}
+
+// validRoll checks how a restart goes from one to the next.
+func (c Command) validRoll() error {
+	switch {
+	case c.Verb != VerbRestart && (c.Rolling || c.MaxUnavailable != "" || c.Surge != ""):
 		return &Invalid{Problem: c.Verb + " cannot be rolling", Advice: "only restart can"}
+	case c.Surge != "" && !c.Rolling:
+		return &Invalid{Problem: "surge means nothing unless the restart is rolling", Advice: "say rolling, too"}
+	case c.Surge != "" && c.MaxUnavailable != "":
+		return &Invalid{Problem: "surge and max_unavailable exclude each other", Advice: "with surge none is taken away before there is another"}
 	}
-	_, err := unavailable(c.MaxUnavailable, 1)
+	if _, err := share("max_unavailable", c.MaxUnavailable, "25%", 1); err != nil {
+		return err
+	}
+	_, err := share("surge", c.Surge, "1", 1)
 	return err
+}
+
+// Extra is how many of a consumer's instances a rolling restart starts before it
+// stops others: Surge of them, rounded down, but at least one. It is 0 without Surge.
+func (c Command) Extra(instances int) int {
+	if c.Surge == "" {
+		return 0
+	}
+	n, err := share("surge", c.Surge, "1", instances)
+	if err != nil {
+		return 1
+	}
+	return n
 }
 
 // Limit is how long Wait may take; 0 = as long as it needs.
@@ -91,19 +117,20 @@ func (c Command) Batch(instances int) int {
 	if !c.Rolling {
 		return max(1, instances)
 	}
-	n, err := unavailable(c.MaxUnavailable, instances)
+	n, err := share("max_unavailable", c.MaxUnavailable, "25%", instances)
 	if err != nil {
 		return 1
 	}
 	return n
 }
 
-func unavailable(text string, instances int) (int, error) {
-	bad := &Invalid{Problem: fmt.Sprintf("cannot use %q as max_unavailable", clip(text)), Advice: `give a number such as 2, or a share such as 25%`}
-	number, percent := strings.CutSuffix(text, "%")
+// share reads a number of instances, or a share of them; "" stands for standard.
+func share(key, text, standard string, instances int) (int, error) {
+	bad := &Invalid{Problem: fmt.Sprintf("cannot use %q as %s", clip(text), key), Advice: `give a number such as 2, or a share such as 25%`}
 	if text == "" {
-		number, percent = "25", true
+		text = standard
 	}
+	number, percent := strings.CutSuffix(text, "%")
 	n, err := strconv.Atoi(number)
 	if err != nil || n < 1 || n > maxInstances || percent && n > 100 {
 		return 0, bad

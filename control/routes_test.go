@@ -93,7 +93,7 @@ func TestArgumentsArrive(t *testing.T) {
 	if diff := cmp.Diff(want, q); diff != "" {
 		t.Errorf("status query (-sent +got):\n%s", diff)
 	}
-	cmd := Command{Verb: VerbRestart, Names: []string{"a"}, Now: true, Wait: true, Timeout: "3s", Rolling: true, MaxUnavailable: "50%"}
+	cmd := Command{Verb: VerbRestart, Names: []string{"a"}, Now: true, Wait: true, Timeout: "3s", Rolling: true, Surge: "50%"}
 	if _, err := c.Do(ctx, cmd); err != nil {
 		t.Fatal(err)
 	}
@@ -176,6 +176,10 @@ func TestNonsenseIsRefused(t *testing.T) {
 		{"POST", "/v1/command", `{"verb":"stop","rolling":true}`, 400},
 		{"POST", "/v1/command", `{"verb":"restart","max_unavailable":"0"}`, 400},
 		{"POST", "/v1/command", `{"verb":"restart","max_unavailable":"101%"}`, 400},
+		{"POST", "/v1/command", `{"verb":"restart","surge":"1"}`, 400},
+		{"POST", "/v1/command", `{"verb":"restart","rolling":true,"surge":"0"}`, 400},
+		{"POST", "/v1/command", `{"verb":"restart","rolling":true,"surge":"1","max_unavailable":"1"}`, 400},
+		{"POST", "/v1/command", `{"verb":"stop-workers","surge":"1"}`, 400},
 		{"POST", "/v1/command", `{"verb":"scale","count":3}`, 400},
 		{"POST", "/v1/command", `{"verb":"scale","names":["a"],"count":-1}`, 400},
 		{"POST", "/v1/command", `{"verb":"scale","names":["a"],"count":1e300}`, 400},

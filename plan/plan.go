@@ -40,6 +40,7 @@ type Observed struct {
 	Shutdown bool
 	Stopped  string // who stopped it, e.g. "by root"; "" = nobody
 	Paused   string // likewise
+	Surge    int    // instances beyond those wanted, in slots beyond Max, while others are replaced
 	Conns    []Conn // those it requires, in the order of the file
 	Queue    *Depth // nil: no queue, or not measured yet
 	Budget   Budget
@@ -161,7 +162,7 @@ func Decide(p Program, o Observed, m Memory, slots []Slot, now time.Time) Result
 	} else {
 		share(&r, p, o, slots, now)
 	}
-	individually(&r, p, slots)
+	individually(&r, p, o, slots)
 	if want == slot.Up {
 		foreign(&r, slots)
 		ration(&r, p, o, slots, now)
@@ -205,10 +206,10 @@ func alive(slots []Slot) int {
 
 // individually overrides for slots that do not exist any more, or that a
 // person stopped one by one.
-func individually(r *Result, p Program, slots []Slot) {
+func individually(r *Result, p Program, o Observed, slots []Slot) {
 	for i := range slots {
 		switch {
-		case i >= p.Max:
+		case i >= p.Max+o.Surge:
 			r.Decisions[i] = Decision{slot.Down, slot.Reason{Code: slot.Surplus, Text: "fewer instances are configured"}}
 		case slots[i].Stopped != "":
 			r.Decisions[i] = Decision{slot.Down, slot.Reason{Code: slot.Stopped, Text: "stopped " + slots[i].Stopped}}

@@ -51,13 +51,18 @@ func share(r *Result, p Program, o Observed, slots []Slot, now time.Time) {
 	if o.Fleet != nil {
 		target = local(r, o.Fleet, target, now)
 	}
-	r.Wish, r.Floor = target, min(target, p.Min)
+	extra := 0
+	if target > 0 {
+		extra = min(o.Surge, len(slots)-n)
+	}
+	r.Wish, r.Floor = target+extra, min(target, p.Min)
 	if f := o.Fleet; f != nil {
 		r.Floor = min(target, quota(p.Min, f.Hosts, f.Rank))
 	}
-	target, rest := o.Budget.cut(r, target, slot.Reason{Code: slot.Surplus, Text: surplus})
-	r.Target = target
-	choose(r, slots[:n], target, rest)
+	all, rest := o.Budget.cut(r, target+extra, slot.Reason{Code: slot.Surplus, Text: surplus})
+	r.Target = min(target, all)
+	choose(r, slots[:n], 0, r.Target, rest)
+	choose(r, slots[:n+min(o.Surge, len(slots)-n)], n, all-r.Target, rest)
 	retire(r, p, o, slots[:n], now)
 	even(r, o.Fleet, slots[:n], now)
 }
@@ -116,23 +121,23 @@ func settled(slots []Slot, now time.Time) int {
 	return n
 }
 
-// choose gives the target to the slots that cost least to have up: those that
+// choose gives the target to the slots from the first one on that cost least to have up: those that
 // run, then those already waiting for a retry (a crash must not jump to the
 // next slot to dodge its backoff), then the lowest numbers.
-func choose(r *Result, slots []Slot, target int, why slot.Reason) {
+func choose(r *Result, slots []Slot, first, target int, why slot.Reason) {
 	left := target
 	up := Decision{slot.Up, slot.Reason{Code: slot.OK}}
 	rest := Decision{slot.Hold, why}
 	if target == 0 && why.Code != slot.Budget {
 		rest.Reason = r.Reason
 	}
-	for i := range slots {
+	for i := first; i < len(slots); i++ {
 		if slots[i].Final { // it takes nobody's place: only a person can bring it back
 			r.Decisions[i] = Decision{slot.Hold, slots[i].Reason}
 		}
 	}
 	for pass := range 5 {
-		for i := range slots {
+		for i := first; i < len(slots); i++ {
 			if slots[i].Stopped != "" || slots[i].Final || rank(slots[i]) != pass {
 				continue
 			}

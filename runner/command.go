@@ -21,6 +21,8 @@ type Command struct {
 	Wait  bool                    // answer when it is true
 	Count int                     // scale
 	Batch func(instances int) int // restart: how many may be away at once; nil: all
+	Surge func(instances int) int // restart: how many are started before others are stopped; nil: none
+	Rolls bool                    // restart: it is given up when new instances crash
 }
 
 // Reply says what became of a command.
@@ -29,7 +31,8 @@ type Reply struct {
 	Outcomes  []Outcome
 	TimedOut  bool // the context ended before it was true
 	Killed    int
-	Warning   string // done, but something about it did not work
+	Failed    []string // consumers whose rolling restart was given up, and why
+	Warning   string   // done, but something about it did not work
 }
 
 // Outcome is what became of one instance that had to end or to start.
@@ -82,25 +85,34 @@ func (r *Runner) Do(ctx context.Context, cmd Command) (Reply, error) {
 		reply.Warning = "it cannot be remembered, and will be forgotten when the engine or the daemon is restarted: " + err.Error()
 		r.log.Error("what was asked for will not survive a restart", "verb", cmd.Verb, "error", err)
 	}
-	before := make([][]run, len(targets))
+	before, rolls := make([][]run, len(targets)), make([]*roll, len(targets))
 	done := make([]chan struct{}, len(targets))
 	for i, t := range targets {
 		done[i] = make(chan struct{})
 		ready := make(chan []run, 1)
-		t.c.box.put(intended{func(c *consumer, now time.Time) { ready <- c.command(cmd, t, now) }})
+		t.c.box.put(intended{func(c *consumer, now time.Time) {
+			var alive []run
+			alive, rolls[i] = c.command(cmd, t, now)
+			ready <- alive
+		}})
 		select {
 		case before[i] = <-ready:
 		case <-t.c.done:
 			close(done[i])
 			continue
 		}
-		t.c.box.put(watcher{condition(cmd, t, before[i]), done[i]})
+		t.c.box.put(watcher{condition(cmd, t, before[i], rolls[i]), done[i]})
 	}
 	if cmd.Wait {
 		reply.TimedOut = !waitAll(ctx, targets, done)
 	}
 	for i, t := range targets {
 		reply.Outcomes = append(reply.Outcomes, r.outcomes(t, before[i])...)
+		r.query(t.c, func(c *consumer) {
+			if rolls[i] != nil && rolls[i].failed != "" {
+				reply.Failed = append(reply.Failed, c.name+": "+rolls[i].failed)
+			}
+		})
 	}
 	if cmd.Verb == "restart" || cmd.Verb == "stop-workers" {
 		// What a person had stopped is no part of it.
@@ -147,7 +159,9 @@ func (r *Runner) check(cmd Command, targets []target) error {
 		}
 	}
 	switch cmd.Verb {
-	case "start", "stop", "restart", "stop-workers", "pause", "resume":
+	case "start", "stop", "stop-workers", "pause", "resume":
+	case "restart":
+		return mayGrow(cmd, targets)
 	case "scale":
 		if cmd.Count < 0 || cmd.Count > maxInstances {
 			return &UsageError{fmt.Sprintf("%d instances cannot be", cmd.Count), fmt.Sprintf("give a number from 0 to %d", maxInstances)}
@@ -234,10 +248,9 @@ type run struct {
 }
 
 // command is the owner's part of a command. It returns the instances meant
-// that run at this moment.
-func (c *consumer) command(cmd Command, t target, now time.Time) []run {
+// that run at this moment, and what replaces them, if anything does.
+func (c *consumer) command(cmd Command, t target, now time.Time) (alive []run, replaces *roll) {
 	c.configure(c.cfg) // reads the intents anew
-	var alive []run
 	var units []*unit
 	for _, u := range c.units {
 		if !t.means(u.n) {
@@ -258,7 +271,11 @@ func (c *consumer) command(cmd Command, t target, now time.Time) []run {
 			limit = cmd.Batch(len(units))
 		}
 		c.retry(units, now)
-		c.roll(units, limit, why)
+		replaces = c.roll(units, limit, why)
+		replaces.gives = cmd.Rolls
+		if cmd.Surge != nil {
+			replaces.surge = cmd.Surge(c.prog.Max)
+		}
 	case "stop-workers":
 		c.roll(units, 0, why)
 	}
@@ -268,7 +285,7 @@ func (c *consumer) command(cmd Command, t target, now time.Time) []run {
 			c.step(u, now, slot.KillNow{Reason: why})
 		}
 	}
-	return alive
+	return alive, replaces
 }
 
 // retry ends backoffs and holds, and halts that only a person may end.
@@ -282,7 +299,7 @@ func (c *consumer) retry(units []*unit, now time.Time) {
 }
 
 // condition says when a command has become true for one consumer.
-func condition(cmd Command, t target, before []run) func(*consumer) bool {
+func condition(cmd Command, t target, before []run, replaces *roll) func(*consumer) bool {
 	over := func(c *consumer) bool {
 		return cmd.Verb == "pause" && c.job != nil || // what a paused job runs goes on
 			!slices.ContainsFunc(before, func(b run) bool { return c.lives(b) })
@@ -292,6 +309,9 @@ func condition(cmd Command, t target, before []run) func(*consumer) bool {
 		return over
 	}
 	return func(c *consumer) bool {
+		if replaces != nil && replaces.failed != "" {
+			return true
+		}
 		if cmd.Verb == "restart" && (!over(c) || len(c.rolls) > 0) {
 			return false
 		}

@@ -53,6 +53,7 @@ type consumer struct {
 	plan     *blueprint // of the latest start
 	print    string     // fingerprint of cfg; "" = not computed yet
 	rolls    []*roll
+	surge    int       // slots beyond the last one, for rolls
 	watched  []watched // of restart_on
 	oneLock  bool      // of the application, for all slots together
 	sifted   time.Time // when it was last looked who uses the processor
@@ -109,25 +110,11 @@ func (c *consumer) configure(cfg *config.Consumer) {
 	c.prog.Policy = c.policy
 	c.prog.Policy.Key = cfg.Name
 	c.again = plainExits(c.policy)
-	for n := len(c.units); n < c.prog.Max; n++ {
-		c.grow()
-	}
+	c.makeRoom()
 	for _, u := range c.units {
 		u.stopped = c.human.Slots[u.n]
 	}
-	c.slots.Store(int64(len(c.units)))
 	c.replan = true
-}
-
-// grow adds a slot.
-func (c *consumer) grow() {
-	n := len(c.units)
-	u := &unit{n: n, key: slotKey(c.name, n), state: slot.State{Phase: slot.Halted, Since: time.Now()}}
-	if c.job != nil && c.job.rec != nil {
-		u.state.Run = c.job.rec.Runs[n]
-	}
-	c.units = append(c.units, u)
-	c.due = append(c.due, never)
 }
 
 // finger is the fingerprint of what makes a process of this consumer.

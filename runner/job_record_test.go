@@ -62,7 +62,10 @@ func TestDecisionsAboutFiresAreKept(t *testing.T) {
 				t.Errorf("%s: %q\nwant %q", name, got[name], want[name])
 			}
 		}
-		report := trace.Replay(records, func(string) (trace.Program, bool) { t.Error("a job is looked for among the consumers"); return trace.Program{}, false })
+		report := trace.Replay(records, func(string) (trace.Program, bool) {
+			t.Error("a job is looked for among the consumers")
+			return trace.Program{}, false
+		})
 		if report.Fires != len(records) || report.Consumers != 0 || len(report.Differences)+len(report.Gone) != 0 {
 			t.Errorf("a replay: %+v", report)
 		}

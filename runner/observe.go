@@ -11,7 +11,7 @@ import (
 // observe gathers the facts of this moment.
 func (c *consumer) observe() plan.Observed {
 	c.looking.Store(false)
-	o := plan.Observed{Shutdown: c.shutdown, Stopped: c.human.Stopped, Paused: c.human.Paused}
+	o := plan.Observed{Shutdown: c.shutdown, Stopped: c.human.Stopped, Paused: c.human.Paused, Surge: c.surge}
 	for _, name := range c.cfg.Requires {
 		o.Conns = append(o.Conns, c.remembered(c.r.board.conn(name, c)))
 	}

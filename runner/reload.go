@@ -136,9 +136,28 @@ func (c *consumer) reconfigure(cfg *config.Consumer, now time.Time) {
 	}
 }
 
+// makeRoom adds the slots that are missing.
+func (c *consumer) makeRoom() {
+	for n := len(c.units); n < c.prog.Max+c.surge; n++ {
+		c.grow()
+	}
+	c.slots.Store(int64(len(c.units)))
+}
+
+// grow adds a slot.
+func (c *consumer) grow() {
+	n := len(c.units)
+	u := &unit{n: n, key: slotKey(c.name, n), state: slot.State{Phase: slot.Halted, Since: time.Now()}}
+	if c.job != nil && c.job.rec != nil {
+		u.state.Run = c.job.rec.Runs[n]
+	}
+	c.units = append(c.units, u)
+	c.due = append(c.due, never)
+}
+
 // shrink lets slots beyond the configured number go once they are empty.
 func (c *consumer) shrink() {
-	for len(c.units) > c.prog.Max {
+	for len(c.units) > c.prog.Max+c.surge {
 		u := c.units[len(c.units)-1]
 		if u.state.Phase.Alive() || u.state.Phase == slot.Checking {
 			return

@@ -108,7 +108,7 @@ func runCommand(ctx context.Context, c *control.Client, cmd control.Command, w w
 		if reply.Warning != "" {
 			fmt.Fprintf(out.stderr, "qsuper: warning: %s\n", oneLine(reply.Warning))
 		}
-		if !reply.TimedOut {
+		if !reply.TimedOut && len(reply.Failed) == 0 {
 			out.printf("%s\n", summary(reply, n, cmd, w))
 		}
 	}
@@ -130,6 +130,12 @@ func verdict(r control.CommandReply, cmd control.Command, w wording) error {
 			code: exitFailed,
 			err:  fmt.Errorf("not done after %s; the %s goes on%s", humane(cmd.Limit()), w.noun, busy(r)),
 			hint: hurry(cmd),
+		}
+	}
+	if len(r.Failed) > 0 {
+		return &exitError{
+			code: exitFailed, err: fmt.Errorf("the rolling restart was given up: %s", oneLine(strings.Join(r.Failed, "; "))),
+			hint: `repair it and restart again; "qsuper logs" has what they printed`,
 		}
 	}
 	if err := appVerdict(r.Apps); err != nil {

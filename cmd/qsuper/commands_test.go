@@ -25,6 +25,7 @@ func TestCommandLines(t *testing.T) {
 		"start orders":                                 {{Verb: "start", Names: []string{"orders"}, Wait: true, Timeout: "30s"}},
 		"start --no-wait orders":                       {{Verb: "start", Names: []string{"orders"}}},
 		"restart":                                      {{Verb: "restart", Wait: true}},
+		"restart --rolling --surge 1 orders":           {{Verb: "restart", Names: []string{"orders"}, Wait: true, Rolling: true, Surge: "1"}},
 		"restart --rolling --max-unavailable 2 orders": {{Verb: "restart", Names: []string{"orders"}, Wait: true, Rolling: true, MaxUnavailable: "2"}},
 		"stop-workers":                                 {{Verb: "stop-workers"}},
 		"stop-workers --wait m*":                       {{Verb: "stop-workers", Names: []string{"m*"}, Wait: true}},
@@ -60,10 +61,12 @@ func TestUsageErrors(t *testing.T) {
 		"stop --timeout 60 a":           "invalid argument",
 		"stop --no-wait --timeout 1s a": "exclude each other",
 		"restart --max-unavailable 2 a": "--rolling",
-		"logs -n -1":                    "negative",
-		"events -n x":                   "invalid argument",
-		"--color pink version":          "pink",
-		"completion tcsh":               "tcsh",
+		"restart --surge 1 a":           "--rolling",
+		"restart --rolling --surge 1 --max-unavailable 1 a": "--surge alone",
+		"logs -n -1":           "negative",
+		"events -n x":          "invalid argument",
+		"--color pink version": "pink",
+		"completion tcsh":      "tcsh",
 	} {
 		code, stdout, stderr := run(nil, append([]string{"--socket", "/nonexistent/q.sock"}, strings.Fields(line)...)...)
 		if code != exitUsage || stdout != "" || !strings.Contains(stderr, want) || strings.Count(stderr, "qsuper: ") != 1 {

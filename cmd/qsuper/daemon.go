@@ -184,10 +184,14 @@ func (d *daemon) Do(ctx context.Context, c control.Command) (control.CommandRepl
 	if c.Fleet {
 		return d.fleet(ctx, c)
 	}
-	reply, err := d.runner.Do(ctx, runner.Command{
+	cmd := runner.Command{
 		Verb: c.Verb, Names: c.Names, By: c.By, Now: c.Now, Wait: c.Wait, Count: c.Count,
-		Batch: c.Batch,
-	})
+		Batch: c.Batch, Rolls: c.Rolling,
+	}
+	if c.Surge != "" {
+		cmd.Surge = c.Extra
+	}
+	reply, err := d.runner.Do(ctx, cmd)
 	if err != nil {
 		return control.CommandReply{}, apiError(err)
 	}
@@ -195,7 +199,7 @@ func (d *daemon) Do(ctx context.Context, c control.Command) (control.CommandRepl
 }
 
 func replyOf(r runner.Reply) control.CommandReply {
-	reply := control.CommandReply{Consumers: r.Consumers, TimedOut: r.TimedOut, Killed: r.Killed, Warning: r.Warning, Outcomes: []control.Outcome{}}
+	reply := control.CommandReply{Consumers: r.Consumers, TimedOut: r.TimedOut, Killed: r.Killed, Warning: r.Warning, Failed: r.Failed, Outcomes: []control.Outcome{}}
 	for _, o := range r.Outcomes {
 		out := control.Outcome{Consumer: o.Consumer, Slot: o.Slot, Phase: o.State.Phase.String(), PID: o.State.PID}
 		if o.State.Phase != slot.Running {

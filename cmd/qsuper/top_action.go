@@ -25,6 +25,7 @@ var topActions = []topAction{
 	{"s", control.VerbStart, "Start %s?", "start", startWords},
 	{"x", control.VerbStop, "Stop %s? What runs finishes its message, and it stays down.", "stop", stopWords},
 	{"r", control.VerbRestart, "Restart %s? What runs finishes its message first.", "restart", restartWords},
+	{"R", restartRolling, "Restart %s one after another. How many extra instances first? (0: none) ", "rolling restart", restartWords},
 	{"w", control.VerbStopWorkers, "Renew the workers of %s? Each finishes its message and comes back.", "stop-workers: finish, come back", stopWorkersWords},
 	{"p", control.VerbPause, "Pause %s? What runs finishes its message, nothing starts.", "pause", pauseWords},
 	{"u", control.VerbResume, "Resume %s?", "resume", resumeWords},
@@ -33,6 +34,10 @@ var topActions = []topAction{
 
 // runJobNow stands for `jobs run` among the actions: it is what a start of jobs means.
 const runJobNow = "run"
+
+// restartRolling stands for `restart --rolling`, with --surge where extra instances
+// are asked for.
+const restartRolling = "rolling"
 
 // prompt is a question on the last line.
 type prompt struct {
@@ -70,9 +75,12 @@ func (t *top) ask(a topAction) {
 	}
 	p := &prompt{text: fmt.Sprintf(a.ask, oneLine(who))}
 	switch {
-	case a.verb == control.VerbScale:
+	case a.verb == control.VerbScale, a.verb == restartRolling:
 		p.input = true
 		p.yes = func(typed string) tea.Cmd {
+			if a.verb == restartRolling && strings.TrimSpace(typed) == "" {
+				typed = "0"
+			}
 			n, err := strconv.Atoi(strings.TrimSpace(typed))
 			if err != nil || n < 0 {
 				t.say(red, fmt.Sprintf("%q is no number of instances", typed))
@@ -127,6 +135,11 @@ func (t *top) act(a topAction, names []string, count int) tea.Cmd {
 	cmd := control.Command{Verb: a.verb, Names: names, Wait: true, Count: count}
 	w := a.words
 	switch a.verb {
+	case restartRolling:
+		cmd.Verb, cmd.Rolling, cmd.Count = control.VerbRestart, true, 0
+		if count > 0 {
+			cmd.Surge = strconv.Itoa(count)
+		}
 	case control.VerbStart, control.VerbResume:
 		cmd.Timeout = startTimeout.String()
 	case control.VerbScale:
@@ -147,6 +160,8 @@ func outcomeOf(reply control.CommandReply, err error, cmd control.Command, w wor
 		n := outcomes(&screen{Writer: &bytes.Buffer{}}, reply, w)
 		if verdict := verdict(reply, cmd, w); reply.TimedOut {
 			return acted{yellow, oneLine(verdict.Error())}
+		} else if len(reply.Failed) > 0 {
+			return acted{red, oneLine(verdict.Error())}
 		}
 		text, tone := summary(reply, n, cmd, w), green
 		if reply.Killed > 0 {

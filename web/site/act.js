@@ -4,7 +4,7 @@ import { h, text } from "/dom.js";
 const questions = {
   start: ["Start", (n) => `Start ${n}, also if it was stopped or paused by hand.`],
   stop: ["Stop", (n) => `Stop ${n} gracefully. It stays down, also over a restart of the daemon.`],
-  restart: ["Restart", (n) => `Restart ${n} gracefully, all instances at once.`],
+  restart: ["Restart", (n) => `Restart ${n} gracefully. One after another it is given up when new instances crash.`],
   "stop-workers": ["Recycle", (n) => `Let every instance of ${n} finish its message, end, and come back.`],
   pause: ["Pause", (n) => `Let ${n} finish what runs and start nothing new.`],
   resume: ["Resume", (n) => `Let ${n} go on.`],
@@ -15,13 +15,15 @@ export const label = (verb) => questions[verb][0];
 
 const $ = (id) => document.getElementById(id);
 
-function ask(title, words, ok, count) {
+function ask(title, words, ok, count, way) {
   const dialog = $("ask");
   text($("ask-title"), title);
   text($("ask-text"), words);
   text($("ask-ok"), ok);
   $("ask-field").hidden = count === null;
   $("ask-count").value = count ?? "";
+  $("ask-way").hidden = !way;
+  $("ask-roll").value = "";
   dialog.returnValue = "";
   dialog.showModal();
   return new Promise((done) => dialog.addEventListener("close", () => done(dialog.returnValue === "ok"), { once: true }));
@@ -40,8 +42,10 @@ export function toast(words, bad) {
 // shows that by itself.
 export async function act(verb, name, running) {
   const [doing, words] = questions[verb];
-  if (!await ask(`${doing} ${name}?`, words(name), doing, verb === "scale" ? running : null)) return;
+  if (!await ask(`${doing} ${name}?`, words(name), doing, verb === "scale" ? running : null, verb === "restart" && !name.includes("/"))) return;
   const body = { verb, names: [name], wait: false };
+  if ($("ask-roll").value) body.rolling = true;
+  if ($("ask-roll").value === "surge") body.surge = "1";
   if (verb === "scale") body.count = Number($("ask-count").value);
   try {
     const reply = await tell("/v1/command", body);
