@@ -13,6 +13,7 @@ import (
 
 	"qsuper/health"
 	_ "qsuper/health/backends"
+	"qsuper/health/healthtest"
 	"qsuper/internal/kind"
 )
 
@@ -117,6 +118,28 @@ func TestDocsNameTests(t *testing.T) {
 	for _, m := range named {
 		if !bytes.Contains(source, []byte("func "+string(m[1])+"(t *testing.T)")) {
 			t.Errorf("there is no %s", m[1])
+		}
+	}
+}
+
+// Every type has its row in docs/backends.md, and every layout; that they say what
+// the suites show is the suites' own check.
+func TestDocsHaveEveryType(t *testing.T) {
+	page, err := os.ReadFile(healthtest.Page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range health.Kinds() {
+		rows := []string{k.Type}
+		for _, layout := range k.Layouts {
+			if len(k.Layouts) > 1 {
+				rows = append(rows, k.Type+"/"+layout)
+			}
+		}
+		for _, row := range rows {
+			if healthtest.Row(string(page), row) == nil {
+				t.Errorf("%s: no row for %s", healthtest.Page, row)
+			}
 		}
 	}
 }

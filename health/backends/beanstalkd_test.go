@@ -36,7 +36,7 @@ func TestBeanstalkd(t *testing.T) {
 		return id, string(body)
 	}
 	healthtest.Run(t, healthtest.Suite{
-		Addr: server.Addr,
+		Addr: server.Addr, Row: "beanstalkd",
 		Spec: func(t *testing.T, addr, _ string) health.Spec {
 			if addr == "" {
 				addr = server.Addr

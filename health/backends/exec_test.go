@@ -30,13 +30,20 @@ func execSpec(t testing.TB, text, more string) health.Spec {
 // Queues are folders here, and messages are files in them.
 func TestExec(t *testing.T) {
 	program := script(t, `[ "$1" != broken ] || { echo "out of order" >&2; exit 3; }
-ready=0 taken=0
+ready=0 taken=0 later=0
 for message in "$1"/*; do
-	case $message in *taken) taken=$((taken+1)) ;; *[0-9]) ready=$((ready+1)) ;; esac
+	case $message in *taken) taken=$((taken+1)) ;; *later) later=$((later+1)) ;; *[0-9]) ready=$((ready+1)) ;; esac
 done
-printf '{"ready": %d, "in_flight": %d}' $ready $taken`)
+printf '{"ready": %d, "in_flight": %d, "delayed": %d, "oldest_seconds": 2.5}' $ready $taken $later`)
 	n := 0
+	put := func(t *testing.T, q health.Queue, body, end string) {
+		n++
+		if err := os.WriteFile(filepath.Join(q.Name, fmt.Sprintf("%06d%s", n, end)), []byte(body), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	healthtest.Run(t, healthtest.Suite{
+		Row: "exec",
 		Spec: func(t *testing.T, _, _ string) health.Spec {
 			return spec(t, "exec", "{type: exec, command: [%q, \"{queue}\"]}", program)
 		},
@@ -45,12 +52,11 @@ printf '{"ready": %d, "in_flight": %d}' $ready $taken`)
 			Broken: func(*testing.T) health.Queue { return health.Queue{Name: "broken"} },
 			Publish: func(t *testing.T, q health.Queue, bodies ...string) {
 				for _, b := range bodies {
-					n++
-					if err := os.WriteFile(filepath.Join(q.Name, fmt.Sprintf("%06d", n)), []byte(b), 0o600); err != nil {
-						t.Fatal(err)
-					}
+					put(t, q, b, "")
 				}
 			},
+			Delay: func(t *testing.T, q health.Queue) { put(t, q, "", "later") },
+			Age:   func(t *testing.T, q health.Queue) { put(t, q, "", "") },
 			Take: func(t *testing.T, q health.Queue) {
 				files, err := os.ReadDir(q.Name)
 				if err != nil {

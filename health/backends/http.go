@@ -41,8 +41,19 @@ func init() {
 
 // Validate says what is wrong with the url, without showing it.
 func (c *httpConfig) Validate() error {
-	_, err := parseHTTP(c.URL.Reveal())
-	return err
+	u, err := parseHTTP(c.URL.Reveal())
+	if err != nil {
+		return err
+	}
+	return notPlain("url", u, c.TLS)
+}
+
+// notPlain refuses an address to which nothing would be encrypted although `tls` is given.
+func notPlain(key string, u *url.URL, settings kind.TLS) error {
+	if settings.Enabled() && u.Scheme != "https" {
+		return fmt.Errorf("tls needs a %s that starts with https://", key)
+	}
+	return nil
 }
 
 // parseHTTP keeps the text out of its errors: it may hold a password.

@@ -64,7 +64,7 @@ func TestHTTP(t *testing.T) {
 	b := newBroker(t)
 	n := 0
 	healthtest.Run(t, healthtest.Suite{
-		Addr: b.Listener.Addr().String(), Password: nasty, Connections: 4,
+		Addr: b.Listener.Addr().String(), Password: nasty, Connections: 4, Row: "http",
 		Spec: func(t *testing.T, addr, password string) health.Spec {
 			u := url.URL{Scheme: "http", Host: addr, Path: "/health", User: url.UserPassword("probe", password)}
 			return spec(t, "http", "{type: http, url: %q}", u.String())
@@ -233,6 +233,7 @@ func TestHTTPRefuses(t *testing.T) {
 		"{type: http}":                                 "url is missing",
 		`{type: http, url: "ftp://u:hidden@h/"}`:       "url must be http://",
 		`{type: http, url: "http://u:hidden/@h:1"}`:    "url must be http://",
+		`{type: http, url: "http://h", tls: {}}`:       "starts with https://",
 		`{type: http, url: "http://h", expect: 42}`:    "at least 100",
 		`{type: http, url: "http://h", expect: "200"}`: "expected a number",
 	})
@@ -263,7 +264,7 @@ func TestTCP(t *testing.T) {
 		}
 	}()
 	healthtest.Run(t, healthtest.Suite{
-		Addr: l.Addr().String(), ConnectIsEnough: true,
+		Addr: l.Addr().String(), ConnectIsEnough: true, Row: "tcp",
 		Spec: func(t *testing.T, addr, _ string) health.Spec {
 			return spec(t, "tcp", "{type: tcp, address: %q}", addr)
 		},

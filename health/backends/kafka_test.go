@@ -115,6 +115,7 @@ func TestKafka(t *testing.T) {
 	r := newKafkaRig(t, 0)
 	r.publish(r.queue(), "w") // the session connects before anything is counted
 	healthtest.Run(t, healthtest.Suite{
+		Row:  "kafka",
 		Spec: func(t *testing.T, _, _ string) health.Spec { return spec(t, "kafka", "%s", r.section(nasty, "")) },
 		Queues: &healthtest.Queues{
 			New:     func(*testing.T) health.Queue { return r.queue() },
@@ -192,6 +193,32 @@ func TestKafkaOutage(t *testing.T) {
 	}
 	newKafkaRig(t, n)
 	eventually(t, "it is back", func() bool { return live.Look(t.Context(), q).Up })
+}
+
+// A broker that answered once and stands still then holds up no look, and is found
+// again on the same connection or another.
+func TestKafkaHangsLater(t *testing.T) {
+	r := newKafkaRig(t, 0)
+	queues := []health.Queue{r.queue()}
+	r.publish(queues[0], "a")
+	p := health.NewProbe("c", spec(t, "kafka", "%s", r.section(nasty, "")), 2*time.Second)
+	defer p.Close(context.Background())
+	if o := p.Look(t.Context(), queues); !o.Up || o.Readings[0].Ready != 1 {
+		t.Fatalf("got %+v", o)
+	}
+	goOn := make(chan struct{})
+	r.cluster.ControlKey(int16(kmsg.OffsetFetch), func(kmsg.Request) (kmsg.Response, error, bool) {
+		r.cluster.KeepControl()
+		r.cluster.SleepControl(func() { <-goOn })
+		return nil, nil, false
+	})
+	for range 2 {
+		if o := p.Look(t.Context(), queues); o.Up && o.Readings[0].State == health.OK || o.Latency > 3*time.Second {
+			t.Errorf("a broker that stands still: %+v", o)
+		}
+	}
+	close(goOn)
+	eventually(t, "it answers again", func() bool { o := p.Look(t.Context(), queues); return o.Up && o.Readings[0].Ready == 1 })
 }
 
 // The stand-in hangs up on a wrong password; brokers say what is wrong with it.

@@ -45,6 +45,9 @@ func parseDSN(text string) (*mysql.Config, error) {
 	if err != nil || text == "" {
 		return nil, errors.New("dsn must be user:password@tcp(host:port)/database or user:password@unix(/path/to.sock)/database")
 	}
+	if c.AllowFallbackToPlaintext {
+		return nil, errors.New("dsn: tls=preferred and allowFallbackToPlaintext fall back to plain text without a word: use a tls section, or tls=true")
+	}
 	return c, nil
 }
 

@@ -195,6 +195,7 @@ func TestMySQLRefuses(t *testing.T) {
 		`{type: mysql, dsn: "u:hidden@tcp(h:1)/db?parseTime=hidden"}`: "dsn must be",
 		`{type: mysql, dsn: "/", table_prefix: "m2;"}`:                "table_prefix",
 		`{type: mysql, dsn: "/", timeout: 0s}`:                        "must be more than 0",
+		`{type: mysql, dsn: "u:hidden@tcp(h:1)/db?tls=preferred"}`:    "fall back to plain text",
 	})
 	o := look(t, spec(t, "mysql", `{type: mysql, dsn: "u@tcp(127.0.0.1:1)/x", password_file: /no/such}`))
 	if o.Up || !strings.Contains(o.Err, "password_file") {

@@ -76,7 +76,7 @@ func (r *natsRig) take(q health.Queue) *nats.Msg {
 func TestNATS(t *testing.T) {
 	r := newNATSRig(t, servers.NATS(t, nasty, false))
 	healthtest.Run(t, healthtest.Suite{
-		Addr: r.server.Addr, Password: nasty,
+		Addr: r.server.Addr, Password: nasty, Row: "nats",
 		Spec: r.spec,
 		Queues: &healthtest.Queues{
 			New:     func(*testing.T) health.Queue { return r.queue() },
@@ -87,6 +87,7 @@ func TestNATS(t *testing.T) {
 				}
 			},
 			Take: func(_ *testing.T, q health.Queue) { r.take(q) },
+			Age:  func(_ *testing.T, q health.Queue) { r.must(r.js.Publish(q.Name, nil)) },
 			Content: func(_ *testing.T, q health.Queue) (bodies []string) {
 				for range 3 {
 					m := r.take(q)

@@ -40,10 +40,13 @@ func init() {
 // Validate says what is wrong with the url, without showing it.
 func (c *prometheusConfig) Validate() error {
 	u, err := parseHTTP(c.URL.Reveal())
-	if err == nil && u.RawQuery != "" {
+	switch {
+	case err != nil:
+		return err
+	case u.RawQuery != "":
 		return errors.New("url must end before /api/v1, without parameters")
 	}
-	return err
+	return notPlain("url", u, c.TLS)
 }
 
 type prometheus struct{ *web }

@@ -88,7 +88,7 @@ func TestPrometheus(t *testing.T) {
 		p.metrics.Store(&next)
 	}
 	healthtest.Run(t, healthtest.Suite{
-		Addr: p.Listener.Addr().String(), Password: nasty, Connections: 4, Spec: p.spec,
+		Addr: p.Listener.Addr().String(), Password: nasty, Connections: 4, Row: "prometheus", Spec: p.spec,
 		Queues: &healthtest.Queues{
 			New: func(*testing.T) health.Queue {
 				n++
@@ -119,6 +119,6 @@ func TestPrometheus(t *testing.T) {
 }
 
 func TestPrometheusRefuses(t *testing.T) {
-	refused(t, "prometheus", map[string]string{"{type: prometheus}": "url is missing", `{type: prometheus, url: "h:1"}`: "url must be", `{type: prometheus, url: "http://h/?hidden=1"}`: "parameters"})
+	refused(t, "prometheus", map[string]string{"{type: prometheus}": "url is missing", `{type: prometheus, url: "h:1"}`: "url must be", `{type: prometheus, url: "http://h/?hidden=1"}`: "parameters", `{type: prometheus, url: "http://h", tls: {}}`: "starts with https://"})
 	refusedQueues(t, "prometheus", map[string]health.Queue{"query is missing": {Name: "x"}})
 }

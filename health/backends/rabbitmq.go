@@ -64,11 +64,21 @@ func (c *rabbitConfig) Validate() error {
 		return fmt.Errorf("statistics_interval must be from 100ms to %s", maxInterval)
 	}
 	if !c.ManagementURL.IsZero() {
-		if _, err := parseHTTP(c.ManagementURL.Reveal()); err != nil {
+		u, err := parseHTTP(c.ManagementURL.Reveal())
+		if err != nil {
 			return fmt.Errorf("management_%w", err)
+		}
+		if uri.Scheme == "amqps" && u.Scheme != "https" && u.User == nil && !onThisHost(u.Hostname()) {
+			return errors.New("management_url would send the password of url in plain text: use https://, or a user of its own in management_url")
 		}
 	}
 	return nil
+}
+
+// onThisHost says whether what is sent there stays on this machine.
+func onThisHost(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // parseAMQP keeps the text out of its errors: it may hold a password.

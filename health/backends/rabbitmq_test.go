@@ -129,6 +129,8 @@ func TestRabbitMQ(t *testing.T) {
 	t.Run("amqp", func(t *testing.T) { healthtest.Run(t, suite) })
 
 	queues.Take = func(t *testing.T, q health.Queue) { r.get(t, q, false) }
+	queues.Age = func(t *testing.T, q health.Queue) { r.publish(t, q, "a") }
+	suite.Row = "rabbitmq"
 	suite.Addr, suite.Password = "", "" // what the network does to it has been seen
 	suite.Spec = func(t *testing.T, _, _ string) health.Spec {
 		file := filepath.Join(t.TempDir(), "password")
@@ -298,13 +300,14 @@ func TestRabbitMQTLS(t *testing.T) {
 func TestRabbitMQRefuses(t *testing.T) {
 	refused(t, "rabbitmq", map[string]string{
 		"{type: rabbitmq}": "url is missing",
-		`{type: rabbitmq, url: "amqp://u:hid den@h"}`:            "url must be amqp://",
-		`{type: rabbitmq, url: "amqp://u:hidden/@h:1"}`:          "url must be amqp://",
-		`{type: rabbitmq, url: "http://u:hidden@h"}`:             "url must be amqp://",
-		`{type: rabbitmq, url: "amqp://h?auth_mechanism=x"}`:     "auth_mechanism",
-		`{type: rabbitmq, url: "amqp://h", tls: {}}`:             "tls needs",
-		`{type: rabbitmq, url: "amqp://h", management_url: "x"}`: "management_url must be http://",
-		`{type: rabbitmq, url: "amqp://h", dsn: x}`:              "unknown key",
+		`{type: rabbitmq, url: "amqp://u:hid den@h"}`:                                   "url must be amqp://",
+		`{type: rabbitmq, url: "amqp://u:hidden/@h:1"}`:                                 "url must be amqp://",
+		`{type: rabbitmq, url: "http://u:hidden@h"}`:                                    "url must be amqp://",
+		`{type: rabbitmq, url: "amqp://h?auth_mechanism=x"}`:                            "auth_mechanism",
+		`{type: rabbitmq, url: "amqp://h", tls: {}}`:                                    "tls needs",
+		`{type: rabbitmq, url: "amqp://h", management_url: "x"}`:                        "management_url must be http://",
+		`{type: rabbitmq, url: "amqp://h", dsn: x}`:                                     "unknown key",
+		`{type: rabbitmq, url: "amqps://u:hidden@h", management_url: "http://h:15672"}`: "in plain text",
 	})
 	refusedQueues(t, "rabbitmq", map[string]health.Queue{
 		"name is missing": {}, "longer": {Name: strings.Repeat("x", 256)},

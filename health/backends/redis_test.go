@@ -125,6 +125,26 @@ func (r *redisRig) layouts() map[string]*healthtest.Queues {
 	all["laravel"].Delay = func(_ *testing.T, q health.Queue) {
 		r.do("ZADD", q.Prefix+"queues:"+q.Name+":delayed", unixIn(time.Minute), "later")
 	}
+	since := time.Now().Add(-time.Minute)
+	jobs := map[string]func(q health.Queue){ // as their frameworks write them
+		"laravel": func(q health.Queue) {
+			r.do("RPUSH", q.Prefix+"queues:"+q.Name, fmt.Sprintf(`{"createdAt":%d}`, since.Unix()))
+		},
+		"sidekiq": func(q health.Queue) { r.do("LPUSH", "queue:"+q.Name, fmt.Sprintf(`{"enqueued_at":%d}`, since.Unix())) },
+		"bullmq": func(q health.Queue) {
+			r.do("HSET", "bull:"+q.Name+":1", "timestamp", since.UnixMilli())
+			r.do("LPUSH", "bull:"+q.Name+":wait", "1")
+		},
+		"rq": func(q health.Queue) {
+			r.do("HSET", "rq:job:of "+q.Name, "enqueued_at", since.UTC().Format("2006-01-02T15:04:05.000000Z"))
+			r.do("RPUSH", "rq:queue:"+q.Name, "of "+q.Name)
+		},
+		"stream":  func(q health.Queue) { r.do("XADD", q.Name, "*", "message", "a") },
+		"symfony": func(q health.Queue) { r.do("XADD", q.Name, "*", "message", "a") },
+	}
+	for name, publish := range jobs {
+		all[name].Age = func(_ *testing.T, q health.Queue) { publish(q) }
+	}
 	return all
 }
 
@@ -196,7 +216,7 @@ func TestRedis(t *testing.T) {
 	r := newRedisRig(t)
 	for name, queues := range r.layouts() {
 		suite := healthtest.Suite{
-			Addr: r.server.Addr, Password: nasty, Queues: queues,
+			Addr: r.server.Addr, Password: nasty, Queues: queues, Row: "redis/" + name,
 			Spec: func(t *testing.T, addr, password string) health.Spec { return r.spec(t, addr, password, "") },
 		}
 		if name != "laravel" { // what the network does to it has been seen

@@ -134,7 +134,7 @@ type sqlServer struct {
 func (r *sqlRig) testServer(t *testing.T, s sqlServer) {
 	for i, l := range r.layouts() {
 		suite := healthtest.Suite{
-			Addr: s.addr, Password: nasty, Queues: r.queues(l),
+			Addr: s.addr, Password: nasty, Queues: r.queues(l), Row: string(r.flavour) + "/" + l.name,
 			Spec: func(t *testing.T, addr, password string) health.Spec { return s.open(t, addr, password, "") },
 		}
 		if i > 0 {
@@ -225,6 +225,7 @@ func (r *sqlRig) queues(l layout) *healthtest.Queues {
 		},
 		RoundTrips: 1,
 	}
+	qs.Age = func(t *testing.T, q health.Queue) { qs.Publish(t, q, "a") }
 	if l.delay != "" {
 		qs.Delay = func(t *testing.T, q health.Queue) { r.on(t, l.delay, q, "") }
 	}

@@ -50,7 +50,7 @@ func TestSQLite(t *testing.T) {
 			t.Run(mode+"/"+l.name, func(t *testing.T) {
 				healthtest.Run(t, healthtest.Suite{
 					Spec:   func(t *testing.T, _, _ string) health.Spec { return sqliteSpec(t, path) },
-					Queues: r.queues(l),
+					Queues: r.queues(l), Row: "sqlite/" + l.name,
 				})
 			})
 		}

@@ -61,7 +61,7 @@ func (c *sqsConfig) Validate() error {
 	if err != nil || u.Host == "" || u.User != nil || u.Scheme != "http" && u.Scheme != "https" {
 		return errors.New("endpoint must be http://host[:port] or https://…")
 	}
-	return nil
+	return notPlain("endpoint", u, c.TLS)
 }
 
 // sqsConn speaks SQS's JSON protocol itself: three calls, where AWS's own client

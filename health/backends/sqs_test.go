@@ -134,7 +134,7 @@ func TestSQS(t *testing.T) {
 	}
 	addr := s.Listener.Addr().String()
 	healthtest.Run(t, healthtest.Suite{
-		Addr: addr, Password: nasty, Connections: 4,
+		Addr: addr, Password: nasty, Connections: 4, Row: "sqs",
 		Spec: func(t *testing.T, addr, password string) health.Spec { return s.spec(t, addr, password, "0s") },
 		Queues: &healthtest.Queues{
 			New:     newQueue,
@@ -199,7 +199,7 @@ func TestSQSTakesTheRoleOfItsContainer(t *testing.T) {
 func TestSQSRefuses(t *testing.T) {
 	refused(t, "sqs", map[string]string{
 		"{type: sqs}": "region is missing", "{type: sqs, region: x, access_key_id: y}": "together", `{type: sqs, region: x, secret_access_key: hidden}`: "together",
-		`{type: sqs, region: x, endpoint: "h:1"}`: "endpoint must be",
+		`{type: sqs, region: x, endpoint: "h:1"}`: "endpoint must be", `{type: sqs, region: x, endpoint: "http://h", tls: {}}`: "starts with https://",
 	})
 	refusedQueues(t, "sqs", map[string]health.Queue{"name is missing": {}})
 }

@@ -35,6 +35,10 @@ type Suite struct {
 
 	// Queues is nil when the type has none.
 	Queues *Queues
+
+	// Row is that of docs/backends.md which says what it knows: "nats", or
+	// "redis/laravel" for a layout's in the section of a type; "" = not compared.
+	Row string
 }
 
 // Queues prepares queues on the real server. A nil func is something that the
@@ -46,6 +50,7 @@ type Queues struct {
 	Publish func(t *testing.T, q health.Queue, bodies ...string)
 	Take    func(t *testing.T, q health.Queue)          // takes the first message and keeps it unacknowledged
 	Delay   func(t *testing.T, q health.Queue)          // publishes a message that is not due for a minute
+	Age     func(t *testing.T, q health.Queue)          // publishes a message whose age can be told
 	Content func(t *testing.T, q health.Queue) []string // bodies in order, marked when anybody touched them; called last
 
 	// InFlightZero is set when all that can be said of what is in flight is that
@@ -80,11 +85,15 @@ func Run(t *testing.T, s Suite) {
 	}
 	if s.Queues != nil {
 		t.Run("depth", s.depth)
+		t.Run("age", s.age)
 		t.Run("one bad queue", s.oneBadQueue)
 		t.Run("untouched", s.untouched)
 	}
 	if s.Addr != "" && s.Queues != nil && s.Queues.RoundTrips > 0 {
 		t.Run("round trips", s.roundTrips)
+	}
+	if s.Row != "" {
+		t.Run("page", s.page)
 	}
 }
 

@@ -3,6 +3,7 @@ package healthtest
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -59,6 +60,26 @@ func (s *Suite) depth(t *testing.T) {
 			}
 		}
 	}
+}
+
+// age wants that of a message where the type can tell it, from the second look on
+// at the latest, and none where it cannot.
+func (s *Suite) age(t *testing.T) {
+	p := s.open(t, s.Addr, s.Password, patience)
+	q := s.Queues.New(t)
+	if s.Queues.Age == nil {
+		s.Queues.Publish(t, q, "a")
+		p.settledReady(q, 1)
+		if r := p.up(q).Readings[0]; r.Oldest != health.NotKnown {
+			t.Errorf("an age that is not promised: %+v", r)
+		}
+		return
+	}
+	s.Queues.Age(t, q)
+	eventually(t, "the age is known", func() bool {
+		r := p.up(q).Readings[0]
+		return r.Ready == 1 && r.Oldest >= 0 && r.Oldest < time.Hour
+	})
 }
 
 func (s *Suite) oneBadQueue(t *testing.T) {

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// Certificate writes a certificate of 127.0.0.1, as server and as client, that is its own authority, good
-// for a day, and its key.
+// Certificate writes a certificate of 127.0.0.1 and broker.example, as server and as client, that is its
+// own authority, good for a day, and its key.
 func Certificate(certFile, keyFile string) error {
 	return certificate(certFile, keyFile, "qsuper test")
 }
@@ -31,6 +31,7 @@ func certificate(certFile, keyFile, name string) error {
 		NotBefore:             time.Now().Add(-time.Hour),
 		NotAfter:              time.Now().Add(24 * time.Hour),
 		IPAddresses:           []net.IP{net.IPv4(127, 0, 0, 1)},
+		DNSNames:              []string{"broker.example"},
 		IsCA:                  true,
 		BasicConstraintsValid: true,
 		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
