@@ -49,6 +49,7 @@ type entry struct {
 	key       string
 	exclusive bool
 	wanted    bool
+	had       bool // held until the store ceased to know of it
 	value     []byte
 	retryAt   time.Duration // when it is asked for again
 }
@@ -66,7 +67,8 @@ type Loop struct {
 	renewAt time.Duration // next renewal; never: nothing is held
 	asideAt time.Duration // nothing but renewals before: the store did not answer
 	listAt  time.Duration
-	eager   bool // look every second who has what
+	shyTill time.Duration // see shy
+	eager   bool          // look every second who has what
 	view    View
 	wake    chan struct{}
 	ended   bool
@@ -301,7 +303,7 @@ func (l *Loop) askAt() time.Duration {
 	at := never
 	for _, e := range l.entries {
 		if e.wanted && !e.Held {
-			at = min(at, e.retryAt)
+			at = min(at, l.askFor(e))
 		}
 	}
 	return at
@@ -364,9 +366,12 @@ func (l *Loop) renewed(sent time.Duration, held []Held, ok []bool) {
 			continue // left meanwhile
 		}
 		if !ok[i] {
-			e.State = State{}
+			e.State, e.had = State{}, true
 			e.retryAt = 0
 			lost = append(lost, h.Key)
+			if h.Key == HostPrefix+l.o.Owner {
+				l.shy()
+			}
 			continue
 		}
 		if e.exclusive && e.Until <= now {

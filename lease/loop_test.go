@@ -179,6 +179,53 @@ func TestAHostThatIsDeafLosesItsSlots(t *testing.T) {
 	})
 }
 
+// A host that comes to a server first, which has forgotten everything or is back
+// after more than a lease, leaves to the others what they had.
+func TestWhoComesFirstDoesNotTakeAll(t *testing.T) {
+	for name, harm := range map[string]func(fake *leasetest.Fake, cut *atomic.Bool){
+		"forgotten": func(fake *leasetest.Fake, _ *atomic.Bool) { fake.Forget() },
+		"outage": func(_ *leasetest.Fake, cut *atomic.Bool) {
+			cut.Store(true)
+			time.Sleep(2 * time.Minute)
+			cut.Store(false)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				fake := leasetest.NewFake()
+				var cut atomic.Bool
+				away := func() leasetest.Fault { return leasetest.Fault{Lost: cut.Load()} }
+				a, endA := loop(t, fake, "a/b/1", away)
+				defer endA()
+				b, endB := loop(t, fake, "b/b/2", away)
+				defer endB()
+				for _, l := range []*lease.Loop{a, b} {
+					l.Publish([]byte("{}"), true)
+				}
+				a.Want("slot/x/0", false)
+				b.Want("slot/x/1", false)
+				b.Eager(true)
+				time.Sleep(time.Minute)
+				harm(fake, &cut)
+				// As soon as b hears of it, it wants everything.
+				for began := time.Now(); len(b.View().Records) > 1 && time.Since(began) < 5*time.Second; {
+					time.Sleep(10 * time.Millisecond)
+				}
+				b.Want("slot/x/0", false)
+				time.Sleep(time.Minute)
+				if !a.Get("slot/x/0").Held || !b.Get("slot/x/1").Held {
+					t.Errorf("a has %+v, b has %+v", a.Get("slot/x/0"), b.Get("slot/x/1"))
+				}
+				endA() // it holds a slot, so it gives back nothing
+				time.Sleep(40 * time.Second)
+				if !b.Get("slot/x/0").Held {
+					t.Error("b has not taken over")
+				}
+			})
+		})
+	}
+}
+
 // An idle loop asks for nothing but its own place and a look at the others.
 func TestTakeoverIsPrompt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -24,6 +24,9 @@ func (l *Loop) failed(err error) bool {
 		l.view.Since = time.Now()
 	}
 	l.view.Err = err
+	if changed && err == nil && l.had() && l.over(l.o.Now()) {
+		l.shy()
+	}
 	if err != nil {
 		l.asideAt = l.o.Now() + afterFailure
 	} else {
@@ -36,12 +39,44 @@ func (l *Loop) failed(err error) bool {
 	return err != nil
 }
 
+// shy has this host ask for nothing but what it has had, until the others have come
+// to ask for theirs. The store has forgotten who has what, or everything has run out
+// while it did not answer: whoever came first would have all, and another would
+// run in it as well. It is called with mu held.
+func (l *Loop) shy() { l.shyTill = l.o.Now() + l.o.Interval() + time.Second }
+
+// had says whether this host had anything when it last heard of the store. It is
+// called with mu held.
+func (l *Loop) had() bool {
+	for _, e := range l.entries {
+		if e.Held {
+			return true
+		}
+	}
+	return false
+}
+
+// askFor is when a lease that is wanted may be asked for. It is called with mu held.
+func (l *Loop) askFor(e *entry) time.Duration {
+	if e.had || !strings.HasPrefix(e.key, SlotPrefix) {
+		return e.retryAt
+	}
+	return max(e.retryAt, l.shyTill)
+}
+
+// forgotten says whether the store knows nothing of this host, which it should. It
+// is called with mu held.
+func (l *Loop) forgotten(records []Record, now time.Duration) bool {
+	e := l.entries[HostPrefix+l.o.Owner]
+	return e != nil && e.Held && e.Until > now && !slices.ContainsFunc(records, func(r Record) bool { return r.Key == e.key })
+}
+
 func (l *Loop) take(ctx context.Context) {
 	l.mu.Lock()
 	now := l.o.Now()
 	var asks []Ask
 	for _, e := range l.entries {
-		if e.wanted && !e.Held && e.retryAt <= now {
+		if e.wanted && !e.Held && l.askFor(e) <= now {
 			asks = append(asks, Ask{Key: e.key, Value: e.value})
 		}
 	}
@@ -70,7 +105,7 @@ func (l *Loop) taken(sent time.Duration, asks []Ask, answers []Answer) {
 			}
 			continue
 		case !a.Granted:
-			e.State = State{By: a.By}
+			e.State, e.had = State{By: a.By}, false
 			e.retryAt = now + min(a.Left, eagerly) + rand.N(20*time.Millisecond)
 		default:
 			e.State = State{Held: true, Token: a.Token, Until: until}
@@ -110,6 +145,10 @@ func (l *Loop) list(ctx context.Context) {
 		pause = min(pause, eagerly)
 	}
 	l.listAt = sent + pause - rand.N(pause/10+1)
+	if l.forgotten(records, sent) {
+		l.shy()
+		l.renewAt = 0
+	}
 	changed := !l.view.Known || !sameRecords(l.view.Records, records)
 	l.view.Records, l.view.At, l.view.Known = records, sent, true
 	l.mu.Unlock()

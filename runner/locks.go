@@ -97,11 +97,15 @@ func (f *lockStore) state(now time.Time) LockState {
 		if own := f.loop.Get(lease.HostPrefix + owner); own.Held {
 			m.expires = max(m.expires, own.Until)
 		}
+		if owner == me { // which needs no store to know of itself
+			s.Hosts = append(s.Hosts, f.itself(now, m.since, wall(m.expires)))
+			continue
+		}
 		h := lockHost(owner, &m.host)
-		h.Here, h.State, h.Since, h.Until = owner == me, Here, m.since, wall(m.expires)
+		h.State, h.Since, h.Until = Here, m.since, wall(m.expires)
 		h.Heard = wall(min(m.expires-s.TTL, boot))
 		// By the time of the look: what has come since then nobody has seen.
-		if !h.Here && v.At-(m.expires-s.TTL) > s.TTL/2 {
+		if v.At-(m.expires-s.TTL) > s.TTL/2 {
 			h.State = Silent
 		}
 		if m.expires <= boot {
@@ -122,6 +126,15 @@ func (f *lockStore) state(now time.Time) LockState {
 		s.Missing = append(s.Missing, h)
 	}
 	return s
+}
+
+// itself is this host as it is now, whatever the store knows of that.
+func (f *lockStore) itself(now, since, until time.Time) LockHost {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	h := lockHost(f.loop.Owner(), &f.self)
+	h.Here, h.State, h.Since, h.Heard, h.Until = true, Here, since, now, until
+	return h
 }
 
 func lockHost(owner string, said *host) LockHost {

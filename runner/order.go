@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -150,6 +151,9 @@ func (f *lockStore) send(ctx context.Context, id string, value []byte) []HostRep
 	post, cancel := context.WithTimeout(ctx, 2*f.conf.Timing.Request()+2*time.Second)
 	err := f.loop.Post(post, id, value, orderKeep)
 	cancel()
+	if cause := f.loop.View().Err; cause != nil && errors.Is(err, context.DeadlineExceeded) {
+		err = cause // what the server did is more than that nobody came to ask it
+	}
 	f.want(orderMark, true)
 	defer f.want(orderMark, false)
 	tick := time.NewTicker(100 * time.Millisecond)
@@ -169,7 +173,7 @@ func (f *lockStore) send(ctx context.Context, id string, value []byte) []HostRep
 		why, ok := f.answered(owner, id)
 		switch {
 		case err != nil:
-			r.Err = fmt.Sprintf("%s does not answer: %v", f.name, err)
+			r.Err = fmt.Sprintf("not asked: %s does not answer: %v", f.name, err)
 		case !ok:
 			r.Err = fmt.Sprintf("%s; it is carried out if the host comes back within %s", silence(heard[owner], owners[owner]), orderKeep)
 		case why != "":

@@ -52,7 +52,7 @@ func runFleet(ctx context.Context, c *control.Client, cmd control.Command, w wor
 		return err
 	}
 	if missing > 0 {
-		return &exitError{code: exitFailed, err: fmt.Errorf("%s of %d did not do it", plural(missing, "host"), len(reply.Hosts)), hint: "\"qsuper status --fleet\" shows who is there"}
+		return &exitError{code: exitFailed, err: fmt.Errorf("%s of %d did not do it", plural(missing, "host"), len(reply.Hosts)), hint: "\"qsuper status --fleet\" shows who is there; without --fleet this host alone is asked"}
 	}
 	return nil
 }

@@ -123,7 +123,7 @@ func (v statusView) fleetConsumers(st control.Status, l control.LockStatus) {
 				running, wanted = running+r.consumer.Running, wanted+r.consumer.Wanted
 			}
 		}
-		t.add(cell{oneLine(c.Name), bold}, cell{text: "all"}, cell{text: fmt.Sprintf("%d/%d", running, wanted)}, cell{text: fmt.Sprintf("%d of %d", slots, c.Max)}, cell{}, cell{})
+		t.add(cell{oneLine(c.Name), bold}, cell{text: "all"}, cell{text: fmt.Sprintf("%d/%d", running, min(wanted, max(c.Max, running)))}, cell{text: fmt.Sprintf("%d of %d", slots, c.Max)}, cell{}, cell{})
 		for _, r := range hosts {
 			t.add(r.cells...)
 		}
@@ -160,7 +160,7 @@ func (v statusView) fleetRows(l control.LockStatus, name string) []fleetRow {
 		switch h.State {
 		case "here":
 			r.cells = append(r.cells, cell{text: fmt.Sprintf("%d/%d", c.Running, c.Wanted)}, cell{text: strconv.Itoa(slots)},
-				cell{oneLine(c.State), stateStyle(c.State, c.Healthy)}, cell{text: oneLine(c.Reason)})
+				cell{oneLine(c.State), stateStyle(c.State, c.Healthy)}, cell{text: oneLine(fleetReason(c))})
 		case "silent": // it may run them still
 			r.cells = append(r.cells, cell{text: "?"}, cell{text: strconv.Itoa(slots)}, cell{"silent", red},
 				cell{text: fmt.Sprintf("ran %d of %d when last heard of", c.Running, c.Wanted)})
@@ -170,6 +170,14 @@ func (v statusView) fleetRows(l control.LockStatus, name string) []fleetRow {
 		rows = append(rows, r)
 	}
 	return rows
+}
+
+// fleetReason is why a consumer stands on a host as it does.
+func fleetReason(c control.FleetConsumer) string {
+	if c.Reason == "" && c.State == "running" && c.Wanted > 0 && c.Running > c.Wanted {
+		return fmt.Sprintf("%d more than its share, until they end or are idle", c.Running-c.Wanted)
+	}
+	return c.Reason
 }
 
 // fleetHealthy is exit 3 when a store does not answer, a host is missed, or

@@ -64,6 +64,13 @@ func (f *Fake) Failover(ago time.Duration) {
 	}
 }
 
+// Forget loses everything, as a server without a disk does that is started again.
+func (f *Fake) Forget() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	clear(f.rows)
+}
+
 // remember keeps what a failover may go back to. It is called with mu held.
 func (f *Fake) remember() {
 	f.history, f.at = append(f.history, maps.Clone(f.rows)), append(f.at, time.Now())

@@ -89,25 +89,47 @@ func resumed(x, y witness.Life, lives []witness.Life) bool {
 
 // weigh decides whether an overlap is admitted.
 func (a *arena) weigh(v *verdict, o overlap) {
+	switch thaw, frozen := a.thawedAt(o); {
+	case o.a.Host == o.b.Host: // each host has a lock of its own on the slot
+	case strings.HasPrefix(o.a.Slot, "solo/"):
+		if frozen {
+			v.thawed = append(v.thawed, o)
+			v.longest = max(v.longest, o.to-thaw)
+			return
+		}
+	case a.apart(o):
+		v.parted = append(v.parted, o)
+		v.doubled += o.to - o.from
+		return
+	}
+	v.wrong = append(v.wrong, o)
+}
+
+// thawedAt is when a host went on that acted for a moment beyond its lease.
+func (a *arena) thawedAt(o overlap) (at time.Duration, yes bool) {
 	for _, w := range a.harm {
-		of := o.a.Host == w.host || o.b.Host == w.host
-		switch {
-		case o.a.Host == o.b.Host: // each host has a lock of its own on the slot
-		case strings.HasPrefix(o.a.Slot, "solo/"):
-			if w.frozen && of && o.from >= w.to && o.to <= w.to+thawed {
-				v.thawed = append(v.thawed, o)
-				v.longest = max(v.longest, o.to-w.to)
-				return
-			}
-		case w.parted && of, w.server: // it has forgotten, or all leases have run out meanwhile
-			if o.from >= w.from && o.to <= w.to+noticed {
-				v.parted = append(v.parted, o)
-				v.doubled += o.to - o.from
-				return
+		if of := o.a.Host == w.host || o.b.Host == w.host; w.frozen && of && o.from >= w.to && o.to <= w.to+thawed {
+			return w.to, true
+		}
+	}
+	return 0, false
+}
+
+// apart says whether the two hosts could not know of each other for as long as they
+// acted: one of them was away from the store, or that from both, or what had been
+// was not noticed yet when the next came.
+func (a *arena) apart(o overlap) bool {
+	at := o.from
+	for moved := true; moved && at < o.to; {
+		moved = false
+		for _, w := range a.harm {
+			of := w.server || w.parted && (o.a.Host == w.host || o.b.Host == w.host)
+			if end := w.to + noticed; of && w.from <= at && end > at {
+				at, moved = end, true
 			}
 		}
 	}
-	v.wrong = append(v.wrong, o)
+	return at >= o.to
 }
 
 // pass reports a verdict, and fails the test for what must never be.
