@@ -1,7 +1,6 @@
 package backends
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,7 +9,6 @@ import (
 	"math"
 	"net/http"
 	"net/url"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -67,6 +65,7 @@ type etcd struct {
 	dialled   bool
 	at        int // endpoint that answered last
 	token     string
+	unsure    bool     // a Take was not answered: there may be leases that nobody wants
 	read      []string // passwords that were read
 	life      context.Context
 	stop      context.CancelFunc
@@ -202,7 +201,8 @@ func (e *etcd) keepAlive(ctx context.Context, id string) (bool, error) {
 }
 
 // Take implements lease.Store.
-func (e *etcd) Take(ctx context.Context, owner string, ttl time.Duration, asks []lease.Ask) ([]lease.Answer, error) {
+func (e *etcd) Take(ctx context.Context, owner string, ttl time.Duration, asks []lease.Ask) (_ []lease.Answer, err error) {
+	defer func() { e.unsure = e.unsure || err != nil }()
 	id := e.leaseID(owner)
 	if err := e.grant(ctx, id, ttl); err != nil {
 		return nil, fmt.Errorf("take leases: %w", err)
@@ -299,11 +299,21 @@ func (e *etcd) Renew(ctx context.Context, owner string, _ time.Duration, held []
 	for i, a := range r.Responses {
 		ok[i] = a.Txn.Succeeded
 	}
+	if e.unsure && e.disown(ctx, owner, held) == nil {
+		e.unsure = false
+	}
 	return ok, nil
 }
 
 // Release implements lease.Store.
 func (e *etcd) Release(ctx context.Context, owner string, held []lease.Held) error {
+	if err := e.free(ctx, owner, held); err != nil {
+		return fmt.Errorf("release leases: %w", err)
+	}
+	return nil
+}
+
+func (e *etcd) free(ctx context.Context, owner string, held []lease.Held) error {
 	var parts []object
 	for _, h := range held {
 		lives := object{"key": e.key(h.Key), "target": "LEASE", "result": "EQUAL", "lease": e.leaseID(owner)}
@@ -313,24 +323,33 @@ func (e *etcd) Release(ctx context.Context, owner string, held []lease.Held) err
 		}
 		parts = append(parts, object{"compare": []object{e.created(h.Key, h.Token), lives}, "success": do})
 	}
-	if _, err := e.txn(ctx, parts); err != nil {
-		return fmt.Errorf("release leases: %w", err)
-	}
-	return nil
+	_, err := e.txn(ctx, parts)
+	return err
 }
 
-// List implements lease.Store. How long a record has left is that of its host's lease.
-func (e *etcd) List(ctx context.Context) ([]lease.Record, error) {
+// all reads the keys of all leases.
+func (e *etcd) all(ctx context.Context) ([]etcdKV, error) {
 	prefix := e.key("")
 	end := slices.Clone(prefix)
 	end[len(end)-1]++
 	r, err := e.call(ctx, "kv/range", object{"key": prefix, "range_end": end})
 	if err != nil {
+		return nil, err
+	}
+	return r.KVs, nil
+}
+
+func (e *etcd) keyOf(kv etcdKV) string { return strings.TrimPrefix(string(kv.Key), string(e.key(""))) }
+
+// List implements lease.Store. How long a record has left is that of its host's lease.
+func (e *etcd) List(ctx context.Context) ([]lease.Record, error) {
+	kvs, err := e.all(ctx)
+	if err != nil {
 		return nil, fmt.Errorf("list leases: %w", err)
 	}
 	left := map[string]time.Duration{}
 	var list []lease.Record
-	for _, kv := range r.KVs {
+	for _, kv := range kvs {
 		var v etcdValue
 		if json.Unmarshal(kv.Value, &v) != nil {
 			continue
@@ -341,7 +360,7 @@ func (e *etcd) List(ctx context.Context) ([]lease.Record, error) {
 		}
 		token, _ := strconv.ParseUint(kv.Create, 10, 64)
 		list = append(list, lease.Record{
-			Key: strings.TrimPrefix(string(kv.Key), string(prefix)), Owner: v.Owner, Token: token, Value: v.Value,
+			Key: e.keyOf(kv), Owner: v.Owner, Token: token, Value: v.Value,
 			Since: time.UnixMilli(v.Since), Left: remains + time.Second,
 		})
 	}
@@ -385,18 +404,4 @@ func (e *etcd) Close() error {
 	e.stop()
 	e.transport.CloseIdleConnections()
 	return nil
-}
-
-// password is read for every login, so that a rotated one counts.
-func (e *etcd) password() (string, error) {
-	if e.config.PasswordFile == "" {
-		return e.config.Password.Reveal(), nil
-	}
-	b, err := os.ReadFile(string(e.config.PasswordFile))
-	if err != nil {
-		return "", fmt.Errorf("read password_file: %w", err)
-	}
-	text := string(bytes.TrimRight(b, "\r\n"))
-	e.read = append(e.read[:min(len(e.read), 1)], text)
-	return text, nil
 }

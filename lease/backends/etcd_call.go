@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 )
 
@@ -109,4 +110,18 @@ func (e *etcd) post(ctx context.Context, path string, body object) (*etcdRespons
 		return nil, &refusal{r.Code, strings.TrimSpace(r.Error + " (" + resp.Status + ")")}
 	}
 	return &r, nil
+}
+
+// password is read for every login, so that a rotated one counts.
+func (e *etcd) password() (string, error) {
+	if e.config.PasswordFile == "" {
+		return e.config.Password.Reveal(), nil
+	}
+	b, err := os.ReadFile(string(e.config.PasswordFile))
+	if err != nil {
+		return "", fmt.Errorf("read password_file: %w", err)
+	}
+	text := string(bytes.TrimRight(b, "\r\n"))
+	e.read = append(e.read[:min(len(e.read), 1)], text)
+	return text, nil
 }
