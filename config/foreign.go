@@ -32,6 +32,8 @@ func (l ForeignLock) String() string {
 		return "lock " + q.Lock + " on " + l.Connection
 	case q.Held != "":
 		return "key " + q.Held + " on " + l.Connection
+	case q.Node != "":
+		return "node " + q.Node + " on " + l.Connection
 	case q.SQL != "":
 		return "query on " + l.Connection
 	}
@@ -46,7 +48,7 @@ func (c *Consumer) Foreign(slot int) *ForeignLock {
 	e := expander{values: c.values(), numbers: map[string]string{"slot": strconv.Itoa(slot), "slot1": strconv.Itoa(slot + 1), "instances": strconv.Itoa(c.Instances.Max)}}
 	e.values["magento_lock"] = magentoLock(c, e, slot)
 	l := *c.ForeignLock
-	l.File, l.Question = e.fill(l.File), health.Question{SQL: e.fill(l.Question.SQL), Lock: e.fill(l.Question.Lock), Held: e.fill(l.Question.Held)}
+	l.File, l.Question = e.fill(l.File), health.Question{SQL: e.fill(l.Question.SQL), Lock: e.fill(l.Question.Lock), Held: e.fill(l.Question.Held), Node: e.fill(l.Question.Node)}
 	l.Command = nil
 	for _, word := range c.ForeignLock.Command {
 		l.Command = append(l.Command, e.fill(word))
@@ -74,6 +76,7 @@ type foreignKeys struct {
 	Name       string   `yaml:"name"`
 	Key        string   `yaml:"key"`
 	Query      string   `yaml:"query"`
+	Node       string   `yaml:"node"`
 	File       string   `yaml:"file"`
 	Command    []string `yaml:"command"`
 }
@@ -91,10 +94,10 @@ func (c *check) foreignLock(k *foreignKeys) {
 	onServer := given["connection"]
 	delete(given, "connection")
 	if len(given) != 1 || onServer == (given["file"] || given["command"]) {
-		c.l.add(n, path, "is one of {connection, name}, {connection, key}, {connection, query}, {file} and {command}")
+		c.l.add(n, path, "is one of {connection, name}, {connection, key}, {connection, query}, {connection, node}, {file} and {command}")
 		return
 	}
-	l := &ForeignLock{Connection: k.Connection, Question: health.Question{Lock: k.Name, Held: k.Key, SQL: k.Query}, Command: k.Command}
+	l := &ForeignLock{Connection: k.Connection, Question: health.Question{Lock: k.Name, Held: k.Key, SQL: k.Query, Node: k.Node}, Command: k.Command}
 	what := slices.Collect(maps.Keys(given))[0]
 	if l.File = k.File; what == "file" && !filepath.IsAbs(k.File) {
 		c.l.add(n, path+".file", "must be absolute")
@@ -102,6 +105,10 @@ func (c *check) foreignLock(k *foreignKeys) {
 	}
 	if l.File == "" && len(l.Command) == 0 && l.Question == (health.Question{}) || len(l.Command) > 0 && l.Command[0] == "" {
 		c.l.add(n, path+"."+what, "must not be empty")
+		return
+	}
+	if what == "node" && (!strings.HasPrefix(k.Node, "/") || strings.HasSuffix(k.Node, "/") || strings.Contains(k.Node, "//")) {
+		c.l.add(n, path+".node", "must be a path such as /magento/locks/{magento_lock}")
 		return
 	}
 	if what == "name" {

@@ -32,6 +32,7 @@ func init() {
 	}
 	health.Register(health.Kind{Type: "sqlite", InFlightNow: true, Asked: []string{"query"}, QueueKeys: sqlKeys, Layouts: sqlLayouts, CheckQueue: checkSQL}, sqliteKind{}, open[sqliteKind])
 	health.Register(health.Kind{Type: "http", QueueKeys: []string{"name", "path", "value"}}, httpKind{Expect: 200, Timeout: kind.Duration(5e9)}, open[httpKind])
+	health.Register(health.Kind{Type: "zookeeper", Asked: []string{"node"}}, zookeeperKind{}, open[zookeeperKind])
 	health.Register(health.Kind{Type: "tcp"}, tcpKind{}, open[tcpKind])
 	health.Register(health.Kind{Type: "exec", QueueKeys: []string{"name"}}, execKind{}, open[execKind])
 }
@@ -136,6 +137,10 @@ func (k *httpKind) Validate() error {
 		return errors.New("url must start with http:// or https://")
 	}
 	return nil
+}
+
+type zookeeperKind struct {
+	Servers []string `yaml:"servers,required"`
 }
 
 type tcpKind struct {

@@ -24,7 +24,7 @@ type Kind struct {
 	Layouts     []string          // allowed values of `layout`, the first is the default; nil = the key is not accepted
 	InFlightNow bool              // Reading.InFlight is what is true at the moment, and not some seconds old
 	Holder      bool              // its Conn is a Holder
-	Asked       []string          // what a Question to it may hold: query, key, lock
+	Asked       []string          // what a Question to it may hold: query, key, lock, node
 	CheckQueue  func(Queue) error // optional further check of a queue; its error says what to write instead
 }
 

@@ -14,6 +14,7 @@ type Question struct {
 
 	Lock string `json:",omitempty"` // mysql: who has the lock of this name, as of GET_LOCK
 	Held string `json:",omitempty"` // redis: whether there is such a key, of any kind
+	Node string `json:",omitempty"` // zookeeper: whether there is this node, below the chroot
 }
 
 // Answer is what one look has learnt. Its State is Missing where there is no row,

@@ -1,10 +1,12 @@
 package test
 
 import (
+	"bufio"
 	"context"
 	"crypto/md5"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -40,15 +42,52 @@ func heldFile(t *testing.T, path string) (release func()) {
 	return release
 }
 
+// heldNode has a ZooKeeper client of its own make an ephemeral node, as Magento does for
+// a lock, until the returned function is called.
+func heldNode(t *testing.T, zk *servers.ZooKeeper, path string) (release func()) {
+	t.Helper()
+	const jars = "/usr/share/java/zookeeper.jar:/usr/share/java/commons-cli.jar:/usr/share/java/slf4j-simple.jar"
+	cmd := exec.Command("java", "-Xmx64m", "-XX:TieredStopAtLevel=1", "-cp", jars, "org.apache.zookeeper.ZooKeeperMain", "-server", zk.Addr)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	release = sync.OnceFunc(func() {
+		_, _ = in.Write([]byte("quit\n"))
+		_ = in.Close()
+		_, _ = io.Copy(io.Discard, out)
+		_ = cmd.Wait()
+	})
+	t.Cleanup(release)
+	for _, part := range []string{filepath.Dir(filepath.Dir(path)), filepath.Dir(path)} {
+		_, _ = fmt.Fprintf(in, "create %s 1\n", part) // it may be there
+	}
+	_, _ = fmt.Fprintf(in, "create -e %s 1\nget -s %s\n", path, path)
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		if strings.HasPrefix(lines.Text(), "ephemeralOwner = 0x") {
+			return release
+		}
+	}
+	t.Fatal("no node was made")
+	return nil
+}
+
 // Each form of an application's own lock, held by a real session or process, keeps a
 // consumer from starting; given back, it starts. Its own process ends and starts anew
 // although the same lock would be in its way.
 func TestForeignLocks(t *testing.T) {
-	maria, redis := servers.MariaDB(t), servers.RedisServer(t)
+	maria, redis, zk := servers.MariaDB(t), servers.RedisServer(t), servers.ZooKeeperServer(t)
 	name, db := maria.NewDatabase(t)
 	sum := md5.Sum([]byte("orders"))
 	lock := hex.EncodeToString(sum[:])
-	connections := fmt.Sprintf("  shop: {type: mysql, dsn: %q}\n  cache: {type: redis, url: \"redis://%s/0\"}\n", maria.DSN(name), redis.Addr)
+	connections := fmt.Sprintf("  shop: {type: mysql, dsn: %q}\n  cache: {type: redis, url: \"redis://%s/0\"}\n  zk: {type: zookeeper, servers: [%q], chroot: /apps}\n", maria.DSN(name), redis.Addr, zk.Addr)
 	exec := func(statement string) {
 		t.Helper()
 		if _, err := db.Exec(statement); err != nil {
@@ -80,6 +119,9 @@ func TestForeignLocks(t *testing.T) {
 			key := "zc:k:LOCKED_RECORD_INFO_" + lock
 			redis.Do(t, "HSET", key, "d", "1")
 			return `{connection: cache, key: "zc:k:LOCKED_RECORD_INFO_{magento_lock}"}`, "is held by whoever has set it", func() { redis.Do(t, "DEL", key) }
+		},
+		"node": func(t *testing.T, _ string) (string, string, func()) {
+			return `{connection: zk, node: "/locks/{magento_lock}"}`, "is held by session 0x", heldNode(t, zk, "/apps/locks/"+lock)
 		},
 		"row": func(*testing.T, string) (string, string, func()) {
 			exec("INSERT INTO cache_locks VALUES ('orders', 'cron', UNIX_TIMESTAMP() + 3600), ('others', 'cron', UNIX_TIMESTAMP() + 3600)")

@@ -26,6 +26,7 @@ const (
 	zkGet      = 4
 	zkSet      = 5
 	zkChildren = 8
+	zkSync     = 9
 	zkCheck    = 13
 	zkMulti    = 14
 	zkAuth     = 100
@@ -293,6 +294,7 @@ func (s *zkSession) write(w *zkWriter, o *zkOp) {
 		w.int32(o.version)
 	case zkDelete, zkCheck:
 		w.int32(o.version)
+	case zkSync:
 	default:
 		w.bool(false) // no watch
 	}
