@@ -102,6 +102,11 @@ const (
 	HostPrefix  = "host/"  // a host that is there: "host/" and its owner id
 	OrderPrefix = "order/" // a command to all hosts
 	JobPrefix   = "job/"   // a fire of a cron job; never listed
+
+	// LeftPrefix is a claim by which a host says that it has left, and is not merely
+	// not there any more: "order/left/", its owner id, and when. To those who look for
+	// orders it is none.
+	LeftPrefix = OrderPrefix + "left/"
 )
 
 // Host is the readable part of an owner id, which is "web1/…".

@@ -293,7 +293,9 @@ func (l *Loop) goodbye(ctx context.Context) {
 			slots++
 		}
 	}
+	leaves := false
 	if e := l.entries[HostPrefix+l.o.Owner]; slots == 0 && e != nil && e.Held {
+		leaves = true
 		l.leaving = append(l.leaving, Held{Key: e.key, Token: e.Token})
 	}
 	n := len(l.leaving)
@@ -303,5 +305,9 @@ func (l *Loop) goodbye(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), min(l.o.Request(), 2*time.Second))
 	defer cancel()
+	if leaves { // else others take it for dead
+		c := Claim{Key: LeftPrefix + l.o.Owner + "/" + strconv.FormatInt(time.Now().UnixMilli(), 36), Value: []byte(`"left"`), Keep: 2 * l.o.TTL}
+		_, _ = l.o.Store.Claim(ctx, l.o.Owner, c)
+	}
 	l.release(ctx)
 }

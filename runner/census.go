@@ -17,6 +17,8 @@ import (
 type census struct {
 	hosts map[string]member // by owner
 	slots map[string]holder // by key
+
+	left map[string]time.Time // hosts that have said that they leave, by owner, and when they did last
 }
 
 type member struct {
@@ -57,12 +59,16 @@ func (f *lockStore) Listed(changed bool) {
 // count makes a census of what the store holds. What has not changed is taken from
 // the one before, so that a look at a fleet that stands still costs little.
 func count(v *lease.View, before *census, changed bool) *census {
-	c := &census{hosts: map[string]member{}, slots: map[string]holder{}}
+	c := &census{hosts: map[string]member{}, slots: map[string]holder{}, left: map[string]time.Time{}}
 	for i := range v.Records {
 		r := &v.Records[i]
 		switch {
 		case strings.HasPrefix(r.Key, lease.SlotPrefix):
 			c.slots[r.Key] = holder{r.Owner, r.Token, r.Since, v.Expires(r)}
+		case strings.HasPrefix(r.Key, lease.LeftPrefix):
+			if r.Since.After(c.left[r.Owner]) {
+				c.left[r.Owner] = r.Since
+			}
 		case strings.HasPrefix(r.Key, lease.HostPrefix):
 			m := member{since: r.Since, expires: v.Expires(r)}
 			if old, known := before.hosts[r.Owner]; known && !changed {

@@ -47,7 +47,7 @@ func (f *lockStore) obey(records []lease.Record) {
 	slices.SortStableFunc(records, func(a, b lease.Record) int { return a.Since.Compare(b.Since) })
 	for _, r := range records {
 		id, ok := strings.CutPrefix(r.Key, lease.OrderPrefix)
-		if !ok {
+		if !ok || strings.HasPrefix(r.Key, lease.LeftPrefix) {
 			continue
 		}
 		there[id] = true

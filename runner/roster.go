@@ -82,7 +82,7 @@ func (r roster) notice(before, after *census, me string, ttl time.Duration, now 
 			continue
 		}
 		changed = true
-		next.Absent[owner] = leftAs(said, before, after, owner, me, ttl, now, boot)
+		next.Absent[owner] = leftAs(said, before, after, owner, ttl, now, boot)
 	}
 	maps.DeleteFunc(next.Absent, func(_ string, a absent) bool { return !a.Heard.IsZero() && now.Sub(a.Heard) > absentKept })
 	if !changed {
@@ -92,7 +92,7 @@ func (r roster) notice(before, after *census, me string, ttl time.Duration, now 
 }
 
 // leftAs says how a host has gone.
-func leftAs(said host, before, after *census, owner, me string, ttl time.Duration, now time.Time, boot time.Duration) absent {
+func leftAs(said host, before, after *census, owner string, ttl time.Duration, now time.Time, boot time.Duration) absent {
 	if before == nil {
 		return absent{Said: said}
 	}
@@ -101,10 +101,8 @@ func leftAs(said host, before, after *census, owner, me string, ttl time.Duratio
 		return absent{Said: said}
 	}
 	a := absent{Said: m.host, Heard: now.Add(m.expires - ttl - boot)}
-	// A record that vanishes long before its time was given back, unless the store
-	// has forgotten us all.
-	_, knows := after.hosts[me]
-	a.Stopped = knows && m.expires-boot > ttl/4
+	left, told := after.left[owner]
+	a.Stopped = told && !left.Before(m.since)
 	return a
 }
 

@@ -33,8 +33,9 @@ func TestRosterKnowsWhoIsMissed(t *testing.T) {
 	if step(first, first, time.Second) {
 		t.Error("nothing has changed, and it says so")
 	}
-	// web2 gives its record back; web3's runs out.
+	// web2 says that it leaves; web3's record runs out, or vanishes with its connection.
 	second := at(10*time.Second, "web3/b/x", "web4/b/x")
+	second.left = map[string]time.Time{"web2/b/x": now}
 	step(first, second, 10*time.Second)
 	third := at(40*time.Second, "web4/b/x")
 	step(second, third, 40*time.Second)
@@ -43,6 +44,18 @@ func TestRosterKnowsWhoIsMissed(t *testing.T) {
 	}
 	if a := r.Absent["web3/b/x"]; a.Stopped || !a.Heard.Equal(now.Add(5*time.Second)) {
 		t.Errorf("web3: %+v", a)
+	}
+	// One that has left, was back, and vanishes within the time that is remembered.
+	fourth := at(40*time.Second, "web4/b/x", "web5/b/x")
+	m := fourth.hosts["web5/b/x"]
+	m.since = now.Add(30 * time.Second)
+	fourth.hosts["web5/b/x"] = m
+	step(third, fourth, 40*time.Second)
+	gone := at(41*time.Second, "web4/b/x")
+	gone.left = map[string]time.Time{"web5/b/x": now.Add(20 * time.Second)}
+	step(fourth, gone, 41*time.Second)
+	if a, missed := r.Absent["web5/b/x"]; !missed || a.Stopped {
+		t.Errorf("web5: %v %+v", missed, a)
 	}
 	// A store that has forgotten everybody has not been left by them.
 	lost := &census{hosts: map[string]member{}}
