@@ -59,6 +59,15 @@ type host struct {
 }
 
 func newArena(t *testing.T, kind lockType, hosts int) *arena {
+	return arenaOf(t, kind, hosts, func(j *witness.Journal, h *host) (string, string) {
+		return "", j.Consumer("work", h.name) + fmt.Sprintf("    lock: fleet\n    instances: %d\n    stop: {grace: 5s}\n", shared) +
+			j.Consumer("solo", h.name) + fmt.Sprintf("    lock: fleet\n    instances: %d\n    exclusive: true\n    stop: {grace: 5s, fence_grace: 100ms}\n", exclusive) +
+			j.Consumer("idle", h.name) + "    lock: fleet\n"
+	})
+}
+
+// arenaOf has each host run what its file says: keys of the daemon, and consumers.
+func arenaOf(t *testing.T, kind lockType, hosts int, file func(j *witness.Journal, h *host) (keys, consumers string)) *arena {
 	a := &arena{t: t, kind: kind, journal: witness.New(t), sw: newSpace(t, "switch"), report: &report{kind: kind.name}}
 	server, target, head := kind.open(t)
 	a.server = server
@@ -68,10 +77,8 @@ func newArena(t *testing.T, kind lockType, hosts int) *arena {
 		gateway, _ := cable(t, a.sw, h.space, n)
 		l := a.sw.listen(t, gateway+":0")
 		h.proxy = newProxy(t, l, target)
-		h.Daemon = rig.NewDaemon(t, head(l.Addr().String())+"consumers:\n"+
-			a.journal.Consumer("work", h.name)+fmt.Sprintf("    lock: fleet\n    instances: %d\n    stop: {grace: 5s}\n", shared)+
-			a.journal.Consumer("solo", h.name)+fmt.Sprintf("    lock: fleet\n    instances: %d\n    exclusive: true\n    stop: {grace: 5s, fence_grace: 100ms}\n", exclusive)+
-			a.journal.Consumer("idle", h.name)+"    lock: fleet\n")
+		keys, consumers := file(a.journal, h)
+		h.Daemon = rig.NewDaemon(t, keys+head(l.Addr().String())+"consumers:\n"+consumers)
 		a.hosts = append(a.hosts, h)
 	}
 	for _, h := range a.hosts {
@@ -82,6 +89,9 @@ func newArena(t *testing.T, kind lockType, hosts int) *arena {
 
 // boot starts the host's daemon, and returns when that answers.
 func (h *host) boot() { h.StartWith(slices.Concat(h.group.words(), h.space.words())...) }
+
+// log is what the daemon has logged.
+func (h *host) log() string { return rig.Tail(h.Path("daemon.log"), 1<<30) }
 
 // process is the pid of the daemon's keeper or engine.
 func (h *host) process(keeper bool) int {

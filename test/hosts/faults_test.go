@@ -17,10 +17,10 @@ type fault struct {
 	// What is admitted of the host while it lasts, and until it has noticed that it
 	// is over: that what is not exclusive runs beside its successors.
 	parted bool
-	// The keeper does not hear of renewals: exclusive processes may be ended when it goes on.
-	unkept bool
 	// The server hears the host, and grants what nobody is told of, for a ttl more.
 	heard bool
+	// Nothing exclusive is ended for want of its lease, although it lasts for longer than one.
+	renewed bool
 	// Everything of the host stands still: see docs/shared-slots.md.
 	frozen bool
 	server bool // it befalls the server, and so everybody
@@ -75,7 +75,7 @@ var faults = []fault{
 		heal:   func(a *arena, h *host) { h.signal(h.stopped, syscall.SIGCONT) },
 	},
 	{
-		name: "keeper stopped", unkept: true,
+		name: "keeper stopped", quick: true, renewed: true,
 		strike: func(a *arena, h *host) { h.stopped = h.process(true); h.signal(h.stopped, syscall.SIGSTOP) },
 		heal:   func(a *arena, h *host) { h.signal(h.stopped, syscall.SIGCONT) },
 	},

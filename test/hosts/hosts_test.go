@@ -54,6 +54,7 @@ func (a *arena) suffer(f fault) {
 	h := a.busiest()
 	had := a.held(h)
 	a.t.Logf("%s: %s has %d slots", f.name, h.name, len(had))
+	before := len(h.log())
 	w := a.strike(f, h)
 	a.report.rounds++
 	switch {
@@ -72,8 +73,12 @@ func (a *arena) suffer(f fault) {
 		a.ordered(f, h)
 		return
 	}
-	if f.unkept {
-		<-after(2 * time.Second) // what it ends it ends at once
+	if f.renewed {
+		<-after(2 * time.Second) // what a keeper ends that was stopped it ends at once
+		if text := h.log()[before:]; strings.Contains(text, "lease runs out") || strings.Contains(text, "code=lease_lost") {
+			a.t.Errorf("%s: something has ended for want of its lease:\n%s", f.name, text)
+		}
+		// Idle ones may move meanwhile where they are too many.
 		had = slices.DeleteFunc(had, func(l witness.Life) bool { return strings.HasPrefix(l.Slot, "solo/") })
 	}
 	a.stays(f, had)
@@ -99,7 +104,7 @@ func (a *arena) takeover(f fault, h *host, w *harm, had []witness.Life) {
 		worst[name] = max(worst[name], d)
 	}
 	a.report.took(f.name, worst["work"], worst["solo"])
-	promise := ttl + time.Second
+	promise := ttl + time.Second + a.kind.late
 	if f.heard {
 		promise += ttl
 	}

@@ -46,6 +46,17 @@ func MariaDB(tb testing.TB) *Maria {
 	return maria
 }
 
+// NewMariaDB starts a server of the test's own.
+func NewMariaDB(tb testing.TB) *Maria {
+	tb.Helper()
+	m, err := startMaria()
+	if err != nil {
+		tb.Fatalf("MariaDB: %v", err)
+	}
+	tb.Cleanup(func() { m.Kill(tb) })
+	return m
+}
+
 func startMaria() (*Maria, error) {
 	if err := require("mariadb-server", "mariadbd", "mariadb-install-db", "setsid"); err != nil {
 		return nil, err

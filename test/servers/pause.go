@@ -21,6 +21,9 @@ func (s *Postgres) Pause(tb testing.TB, on bool) { pause(tb, &s.mu, &s.server, o
 func (r *Redis) Pause(tb testing.TB, on bool) { pause(tb, &r.mu, &r.server, on) }
 
 // Pause stops the server (SIGSTOP), or lets it go on.
+func (z *ZooKeeper) Pause(tb testing.TB, on bool) { pause(tb, &z.mu, &z.server, on) }
+
+// Pause stops the server (SIGSTOP), or lets it go on.
 func (s *Small) Pause(tb testing.TB, on bool) { pause(tb, &s.mu, &s.server, on) }
 
 type locker interface {

@@ -48,6 +48,17 @@ func PostgreSQL(tb testing.TB) *Postgres {
 	return postgres
 }
 
+// NewPostgreSQL starts a server of the test's own.
+func NewPostgreSQL(tb testing.TB) *Postgres {
+	tb.Helper()
+	s, err := startPostgres()
+	if err != nil {
+		tb.Fatalf("PostgreSQL: %v", err)
+	}
+	tb.Cleanup(func() { s.Kill(tb) })
+	return s
+}
+
 // postgresBin is the folder of the newest release that is installed; Debian
 // keeps its programs out of PATH.
 func postgresBin() (string, error) {

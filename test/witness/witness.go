@@ -4,6 +4,7 @@ package witness
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -48,7 +49,7 @@ func Main() {
 	}
 	end := make(chan os.Signal, 1)
 	signal.Notify(end, syscall.SIGTERM)
-	who := fmt.Sprintf("%s/%s %s %d %s", os.Getenv("QSUPER_CONSUMER"), os.Getenv("QSUPER_SLOT"), os.Getenv(hostEnv), os.Getpid(), os.Getenv("QSUPER_FENCE_TOKEN"))
+	who := fmt.Sprintf("%s/%s %s %d %s", os.Getenv("QSUPER_CONSUMER"), os.Getenv("QSUPER_SLOT"), os.Getenv(hostEnv), os.Getpid(), cmp.Or(os.Getenv("QSUPER_FENCE_TOKEN"), "0"))
 	for tick := time.NewTicker(Tick); ; {
 		fmt.Fprintf(f, "%s %d\n", who, Boottime())
 		select {
