@@ -52,6 +52,7 @@ var catalogue = []entry{
 	{"F031", "a helper keeps the lock", 15, "cases"},
 	{"F032", "few descriptors", 12, "cases"},
 	{"F033", "engine killed during a stop", 15, "cases"},
+	{"F034", "ten thousand zombies", 9, "cases"},
 	{"F035", "upgrade under many consumers", 16, "cases, test TestUpgrade, keeper TestConsumersDoNotNoticeAnUpgrade"},
 	{"F037", "crashes at once for ever", 15, "cases"},
 	{"F038", "exits cleanly at once", 15, "cases"},
@@ -174,7 +175,7 @@ func TestElsewhere(t *testing.T) {
 }
 
 // beyond are entries that the catalogue has no score of 9 for, or does not have.
-var beyond = map[string]bool{"F034": true, "F036": true, "F047": true, "F066": true, "F076": true, "F081": true, "F084": true, "F085": true, "F095": true, "F101": true, "F122": true, "F123": true}
+var beyond = map[string]bool{"F036": true, "F047": true, "F066": true, "F076": true, "F081": true, "F084": true, "F085": true, "F095": true, "F101": true, "F122": true, "F123": true}
 
 // exists says whether a package, from the root of the repository, has a test.
 func exists(t *testing.T, shown string) bool {
