@@ -61,11 +61,11 @@ lint: ## gofmt, vet, staticcheck where it is installed
 	@if command -v staticcheck >/dev/null; then staticcheck ./...; fi
 
 check: lint generate unit ## what must be true before a commit
-	git diff --exit-code -- slot/doc.go docs/reference.md
+	git diff --exit-code -- slot/doc.go docs/reference.md docs/configuration.md
 
 generate: ## files that are made from code
 	$(GO) test ./slot -run TestEveryReachableState -update
-	$(GO) test ./cmd/qsuper -run TestReference -update
+	$(GO) test ./cmd/qsuper -run 'TestReference|TestConfiguration' -update
 
 bench: build ## qsuper beside runit, s6, Supervisor and bare C, in one run
 	$(GO) run ./bench -qsuper bin/qsuper

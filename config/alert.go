@@ -13,30 +13,30 @@ import (
 
 // Alert is a condition and whom to tell of it.
 type Alert struct {
-	Name string        `yaml:"name,required"`
-	For  time.Duration `yaml:"for"` // how long the condition must hold before anybody is told, and be over before that is told
+	Name string        `yaml:"name,required"` // for people and `qsuper alerts`
+	For  time.Duration `yaml:"for"`           // how long the condition must hold before anybody is told, and be over before that is told
 
-	When When `yaml:"when,required"`
+	When When `yaml:"when,required"` // one subject and one condition
 
 	// At least one of them is set.
 	Webhook *Webhook
-	Command []string `yaml:"command"`
-	Email   *Email   `yaml:"email"`
+	Command []string `yaml:"command"` // program that gets the alert as JSON on stdin
+	Email   *Email   `yaml:"email"`   // a letter
 
 	At Position
 }
 
 // When is a condition: what it looks at, and what has to be true of it.
 type When struct {
-	Consumer   string `yaml:"consumer"`   // name, @group or glob; "" with no other subject: all consumers
-	Connection string `yaml:"connection"` // with is: down
-	Job        string `yaml:"job"`        // name or glob, with is: late or failed
+	Consumer   string `yaml:"consumer"`   // name, @group or glob; without any subject: all consumers
+	Connection string `yaml:"connection"` // an entry of `connections`, with is: down
+	Job        string `yaml:"job"`        // name, @group or glob, with is: late or failed
 	Queue      *Queue // of nobody's, such as one for failed messages
 
-	Depth  int64         `yaml:"depth" min:"1" max:"1000000000000"` // messages waiting
-	Oldest time.Duration `yaml:"oldest"`                            // age of the oldest message
-	Drain  time.Duration `yaml:"drain"`                             // time until the queue is empty at the present pace
-	Is     Symptom       `yaml:"is" oneof:"unserved stuck crash_loop spinning killed down growing late failed"`
+	Depth  int64         `yaml:"depth" min:"1" max:"1000000000000"`                                             // messages waiting
+	Oldest time.Duration `yaml:"oldest"`                                                                        // age of the oldest message
+	Drain  time.Duration `yaml:"drain"`                                                                         // time until the queue is empty at the present pace
+	Is     Symptom       `yaml:"is" oneof:"unserved stuck crash_loop spinning killed down growing late failed"` // a condition without a number
 
 	keys *queueKeys // of Queue, until it has been checked
 }
@@ -67,17 +67,17 @@ const (
 
 // Webhook is where a POST goes.
 type Webhook struct {
-	URL        kind.Secret `yaml:"url,required"`                        // often a secret itself
-	Format     string      `yaml:"format" oneof:"json slack pagerduty"` // of the body
-	RoutingKey kind.Secret `yaml:"routing_key"`                         // pagerduty
+	URL        kind.Secret `yaml:"url,required"`                        // where it is posted to
+	Format     string      `yaml:"format" oneof:"json slack pagerduty"` // of the body; default: by the address, else json
+	RoutingKey kind.Secret `yaml:"routing_key"`                         // of PagerDuty, with format: pagerduty
 }
 
 // Email is who gets a letter, and through which server.
 type Email struct {
-	To     []string    `yaml:"to,required"`
-	From   string      `yaml:"from,required"`
+	To     []string    `yaml:"to,required"`      // addresses
+	From   string      `yaml:"from,required"`    // address
 	Server kind.Secret `yaml:"server,required"`  // smtp://user:password@host:587 (STARTTLS, or ?tls=none), smtps://… (TLS from the start)
-	CA     string      `yaml:"ca" format:"path"` // certificate authority of the server, PEM; "" = those of the host
+	CA     string      `yaml:"ca" format:"path"` // certificate authority of the server, PEM; default: those of the host
 }
 
 // UnmarshalNode takes a plain address for {url: …}.
@@ -116,12 +116,12 @@ func formatOf(host string) string {
 
 // alertKeys are the keys of an alert that are not read straight into Alert.
 type alertKeys struct {
-	Webhook *Webhook `yaml:"webhook"`
+	Webhook *Webhook `yaml:"webhook"` // an address, or a map
 }
 
 // whenKeys are those of `when`.
 type whenKeys struct {
-	Queue *queueKeys `yaml:"queue"`
+	Queue *queueKeys `yaml:"queue"` // a queue of nobody's, such as one for failed messages; keys as above
 }
 
 // defaultFor keeps one slow answer from waking anybody.

@@ -72,13 +72,13 @@ func magentoLock(c *Consumer, e expander, slot int) string {
 
 // foreignKeys are the keys of `foreign_lock`.
 type foreignKeys struct {
-	Connection string   `yaml:"connection"`
-	Name       string   `yaml:"name"`
-	Key        string   `yaml:"key"`
-	Query      string   `yaml:"query"`
-	Node       string   `yaml:"node"`
-	File       string   `yaml:"file"`
-	Command    []string `yaml:"command"`
+	Connection string   `yaml:"connection"` // with name, key, query or node
+	Name       string   `yaml:"name"`       // of GET_LOCK in MySQL
+	Key        string   `yaml:"key"`        // in Redis: held while there is such a key
+	Query      string   `yaml:"query"`      // held while it gives a row
+	Node       string   `yaml:"node"`       // in ZooKeeper: held while there is such a node
+	File       string   `yaml:"file"`       // locked with flock or fcntl
+	Command    []string `yaml:"command"`    // held while it prints something
 }
 
 // foreignLock reads `foreign_lock`.

@@ -47,11 +47,11 @@ const (
 // Retries says how often a fire whose run has failed is tried again, and after
 // what pauses.
 type Retries struct {
-	Times   int           `yaml:"times" min:"0" max:"1000"`
-	Initial time.Duration `yaml:"initial"`
-	Factor  float64       `yaml:"factor" min:"1" max:"1000"`
-	Max     time.Duration `yaml:"max"`
-	Jitter  float64       `yaml:"jitter" format:"percent"` // 0..1: share of the pause that is random
+	Times   int           `yaml:"times" min:"0" max:"1000"`  // how often it is tried again
+	Initial time.Duration `yaml:"initial"`                   // first pause
+	Factor  float64       `yaml:"factor" min:"1" max:"1000"` // each pause is longer by this factor
+	Max     time.Duration `yaml:"max"`                       // longest pause
+	Jitter  float64       `yaml:"jitter" format:"percent"`   // share of the pause that is random
 }
 
 // UnmarshalNode reads a number, or a map with times.
@@ -72,14 +72,14 @@ func (r *Retries) UnmarshalNode(d *kind.Decoder, n *kind.Node, path string) {
 
 // jobKeys are the keys of a job that a consumer does not have.
 type jobKeys struct {
-	Schedule string        `yaml:"schedule,required"`
-	Timezone string        `yaml:"timezone"`
-	Overlap  Overlap       `yaml:"overlap" oneof:"skip queue allow replace"`
-	Missed   Missed        `yaml:"missed" oneof:"run_once skip"`
-	Timeout  time.Duration `yaml:"timeout"`
-	Jitter   time.Duration `yaml:"jitter"`
-	Retries  Retries       `yaml:"retries"`
-	EnvFile  []envFile     `yaml:"env_file"`
+	Schedule string        `yaml:"schedule,required"`                        // 5 fields, 6 with seconds in front, @hourly @daily @weekly @monthly @yearly, or @every 90s
+	Timezone string        `yaml:"timezone"`                                 // of schedule; default: the host's
+	Overlap  Overlap       `yaml:"overlap" oneof:"skip queue allow replace"` // it still runs when it is due: skip, queue (one), allow (`instances` at once, 10), replace
+	Missed   Missed        `yaml:"missed" oneof:"run_once skip"`             // after downtime or a clock that was set: run_once (for all), skip
+	Timeout  time.Duration `yaml:"timeout"`                                  // of one run: stopped, and failed; 0 = none
+	Jitter   time.Duration `yaml:"jitter"`                                   // starts up to so much later, always the same for this job and host
+	Retries  Retries       `yaml:"retries"`                                  // of a fire whose run has failed
+	EnvFile  []envFile     `yaml:"env_file"`                                 // as of a consumer
 }
 
 // allowed is how many runs of a job there may be at once with overlap: allow.
@@ -114,7 +114,7 @@ func (l *loader) job(key, own *kind.Node, path string) *Job {
 	}
 	keys := jobKeys{
 		Overlap: OverlapSkip, Missed: MissedRunOnce,
-		Retries: Retries{Initial: 10 * time.Second, Factor: 2, Max: 5 * time.Minute, Jitter: 0.5},
+		Retries: defaultRetries,
 	}
 	l.decoder.Decode(c.node, path, c.Consumer, &keys)
 	for _, f := range keys.EnvFile {

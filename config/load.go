@@ -119,15 +119,15 @@ func (mainOnly) UnmarshalNode(d *kind.Decoder, n *kind.Node, path string) {
 
 // mainKeys are the keys of the main file.
 type mainKeys struct {
-	Version     int      `yaml:"version"`
-	Daemon      Daemon   `yaml:"daemon"`
-	Include     []string `yaml:"include"`
-	Connections section  `yaml:"connections"`
-	Defaults    section  `yaml:"defaults"`
-	Consumers   section  `yaml:"consumers"`
-	Jobs        section  `yaml:"jobs"`
-	Locks       section  `yaml:"locks"`
-	Alerts      list     `yaml:"alerts"`
+	Version     int      `yaml:"version"`     // of this format: 1
+	Daemon      Daemon   `yaml:"daemon"`      // the daemon itself, see below
+	Include     []string `yaml:"include"`     // more files with connections, locks, consumers and jobs; a pattern may match nothing
+	Connections section  `yaml:"connections"` // what consumers depend on, by name
+	Defaults    section  `yaml:"defaults"`    // keys of a consumer, for all consumers and jobs
+	Consumers   section  `yaml:"consumers"`   // what runs, by name
+	Jobs        section  `yaml:"jobs"`        // what runs at moments of the clock, by name
+	Locks       section  `yaml:"locks"`       // stores in which several hosts hold slots, by name
+	Alerts      list     `yaml:"alerts"`      // who is told of what
 }
 
 // includedKeys are the keys of an included file.

@@ -35,7 +35,7 @@ var presets = map[string]func() preset{
 
 // Program is what the presets have in common: <php> <console> … <args>.
 type Program struct {
-	PHP     string   `yaml:"php"`     // looked up in PATH
+	PHP     string   `yaml:"php"`     // interpreter, looked up in PATH
 	Console string   `yaml:"console"` // relative to `dir`
 	Args    []string `yaml:"args"`    // appended to the command
 }

@@ -46,17 +46,21 @@ func (s Signal) same(o Signal) bool {
 
 // signalKeys are the keys of an entry of `restart_on`.
 type signalKeys struct {
-	File  string `yaml:"file" format:"path"`
-	Query struct {
-		Connection string `yaml:"connection,required"`
-		SQL        string `yaml:"sql,required"`
-	} `yaml:"query"`
-	Redis struct {
-		Connection string `yaml:"connection,required"`
-		Key        string `yaml:"key,required"`
-	} `yaml:"redis"`
-	Command  []string `yaml:"command"`
-	Schedule string   `yaml:"schedule"`
+	File     string       `yaml:"file" format:"path"` // what it resolves to; of a file its time and size as well
+	Query    questionKeys `yaml:"query"`              // the one row of it
+	Redis    stringKeys   `yaml:"redis"`              // a string in Redis
+	Command  []string     `yaml:"command"`            // what it prints; run as the consumer is
+	Schedule string       `yaml:"schedule"`           // at each of these moments
+}
+
+type questionKeys struct {
+	Connection string `yaml:"connection,required"` // of type mysql, postgres or sqlite
+	SQL        string `yaml:"sql,required"`        // SELECT
+}
+
+type stringKeys struct {
+	Connection string `yaml:"connection,required"` // of type redis
+	Key        string `yaml:"key,required"`        // its key
 }
 
 // signals reads `restart_on`. Schedules count in `timezone`.

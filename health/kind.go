@@ -3,6 +3,7 @@ package health
 import (
 	"io"
 	"reflect"
+	"slices"
 	"time"
 
 	"fmt"
@@ -26,6 +27,7 @@ type Kind struct {
 	Holder      bool              // its Conn is a Holder
 	Asked       []string          // what a Question to it may hold: query, key, lock, node
 	CheckQueue  func(Queue) error // optional further check of a queue; its error says what to write instead
+	Keys        []kind.Key        // of its section besides type and timeout; filled in by Register
 }
 
 var registry kind.Registry[Kind, Spec]
@@ -39,6 +41,7 @@ var registry kind.Registry[Kind, Spec]
 // has a field `yaml:"timeout"` of type kind.Duration; its default, when not
 // zero, replaces DefaultTimeout.
 func Register[C any](k Kind, defaults C, open func(C) (Conn, error)) {
+	k.Keys = slices.DeleteFunc(kind.Describe(&defaults), func(key kind.Key) bool { return key.Path == "timeout" })
 	registry.Add(k.Type, k, func(d *kind.Decoder, n *kind.Node, path string) Spec {
 		s := &spec[C]{kind: k.Type, config: defaults, open: open}
 		own := kind.Lookup[time.Duration](&s.config, "timeout")
@@ -105,15 +108,15 @@ func settings(s Spec) any {
 	return s
 }
 
-// common are the keys of every type.
-type common struct {
-	Type    string        `yaml:"type"`
-	Timeout time.Duration `yaml:"timeout"`
+// Common are the keys of every type.
+type Common struct {
+	Type    string        `yaml:"type"`    // one of those below
+	Timeout time.Duration `yaml:"timeout"` // of one look
 }
 
 type spec[C any] struct {
 	kind   string
-	common common
+	common Common
 	config C
 	open   func(C) (Conn, error)
 }
@@ -122,7 +125,7 @@ func (s *spec[C]) Open() (Conn, error)    { return s.open(s.config) }
 func (s *spec[C]) timeout() time.Duration { return s.common.Timeout }
 func (s *spec[C]) settings() any {
 	return struct {
-		common common
+		common Common
 		config C
 	}{s.common, s.config}
 }

@@ -24,6 +24,8 @@ type Kind struct {
 	// Sessions says that a lease may end with a host's connection to the server,
 	// before the time for which the host believes in it.
 	Sessions bool
+
+	Keys []kind.Key // of its section besides those of Common; filled in by Register
 }
 
 // Place is what a store is opened with beside its own keys.
@@ -45,9 +47,9 @@ var registry kind.Registry[Kind, Spec]
 
 // Common are the keys of every type.
 type Common struct {
-	Type    string         `yaml:"type"`
-	TTL     time.Duration  `yaml:"ttl"`
-	HoldOff *time.Duration `yaml:"hold_off"` // nil: what the type needs
+	Type    string         `yaml:"type"`     // one of those below
+	TTL     time.Duration  `yaml:"ttl"`      // how long nobody takes over for a host that has died
+	HoldOff *time.Duration `yaml:"hold_off"` // wait before an exclusive start; default: what the type needs
 }
 
 // Register adds a type of store; it is called from init in lease/backends. C is
@@ -55,6 +57,7 @@ type Common struct {
 // that uses an entry of `connections` has a string field `yaml:"connection,required"`;
 // one that decides about Kind.Sessions a method Sessions() bool.
 func Register[C any](k Kind, defaults C, open func(C, Place) (Store, error)) {
+	k.Keys = kind.Describe(&defaults)
 	registry.Add(k.Type, k, func(d *kind.Decoder, n *kind.Node, path string) Spec {
 		s := &spec[C]{kind: k, config: defaults, open: open}
 		s.common.TTL = DefaultTTL

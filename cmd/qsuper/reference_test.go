@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"go/ast"
 	"go/parser"
 	"go/token"
 	"os"
@@ -54,7 +53,7 @@ var documents = []struct {
 
 func reference(t *testing.T) string {
 	var b strings.Builder
-	b.WriteString("# Reference\n\nMade from the code (`make generate`). Every key of the file is in [config.example.yaml](../config.example.yaml).\n")
+	b.WriteString("# Reference\n\nMade from the code (`make generate`). Every key of the file: [configuration](configuration.md).\n")
 	b.WriteString("\n## Exit codes\n\n| code | meaning |\n|---|---|\n")
 	for _, c := range exitCodes {
 		fmt.Fprintf(&b, "| %d | %s |\n", c.code, c.meaning)
@@ -156,20 +155,7 @@ func fieldComments(t *testing.T) map[string]string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ast.Inspect(file, func(n ast.Node) bool {
-			spec, ok := n.(*ast.TypeSpec)
-			if !ok {
-				return true
-			}
-			if s, ok := spec.Type.(*ast.StructType); ok {
-				for _, f := range s.Fields.List {
-					for _, id := range f.Names {
-						comments[spec.Name.Name+"."+id.Name] = f.Doc.Text() + " " + f.Comment.Text()
-					}
-				}
-			}
-			return true
-		})
+		addFieldComments(comments, file, "")
 	}
 	return comments
 }

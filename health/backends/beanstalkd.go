@@ -22,7 +22,7 @@ const beanstalkdLanes = 64
 // passwords nor TLS; `tls` is for what stands in front of it.
 type beanstalkdConfig struct {
 	Address string   `yaml:"address,required"` // host:port
-	TLS     kind.TLS `yaml:"tls"`
+	TLS     kind.TLS `yaml:"tls"`              // for a server with TLS
 }
 
 func init() {

@@ -32,7 +32,7 @@ const (
 // its arguments stands for the queue's name. It runs as the user of the daemon,
 // in its directory and environment.
 type execConfig struct {
-	Command command `yaml:"command,required"`
+	Command command `yaml:"command,required"` // prints a number, or JSON; {queue} is filled in
 }
 
 // command is an argument list. A program that is named by a relative path is

@@ -25,10 +25,10 @@ const (
 // httpConfig is `type: http`. A queue's `path` is appended to url; the answer
 // is a plain number, or JSON in which `value` points at one.
 type httpConfig struct {
-	URL          kind.Secret `yaml:"url,required"` // may hold user:password@ and tokens
-	PasswordFile kind.Path   `yaml:"password_file"`
+	URL          kind.Secret `yaml:"url,required"`               // http or https; may hold user:password@ and tokens
+	PasswordFile kind.Path   `yaml:"password_file"`              // file with the password, instead of one in the file
 	Expect       int         `yaml:"expect" min:"100" max:"599"` // status
-	TLS          kind.TLS    `yaml:"tls"`
+	TLS          kind.TLS    `yaml:"tls"`                        // for a server with TLS
 }
 
 func init() {

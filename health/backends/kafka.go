@@ -32,12 +32,12 @@ const (
 
 // kafkaConfig is `type: kafka`.
 type kafkaConfig struct {
-	Brokers      []string    `yaml:"brokers,required"` // host:port of some; the others are learnt from them
-	User         string      `yaml:"user"`             // "" = no login
-	Password     kind.Secret `yaml:"password"`
-	PasswordFile kind.Path   `yaml:"password_file"`
-	SASL         string      `yaml:"sasl" oneof:"plain scram-sha-256 scram-sha-512"`
-	TLS          kind.TLS    `yaml:"tls"`
+	Brokers      []string    `yaml:"brokers,required"`                               // host:port of some; the others are learnt from them
+	User         string      `yaml:"user"`                                           // not set: no login
+	Password     kind.Secret `yaml:"password"`                                       // of the user
+	PasswordFile kind.Path   `yaml:"password_file"`                                  // file with the password, instead of one in the file
+	SASL         string      `yaml:"sasl" oneof:"plain scram-sha-256 scram-sha-512"` // how it logs in
+	TLS          kind.TLS    `yaml:"tls"`                                            // for a server with TLS
 }
 
 func init() {

@@ -16,10 +16,10 @@ import (
 
 // mysqlConfig is `type: mysql`: MySQL and MariaDB.
 type mysqlConfig struct {
-	DSN          kind.Secret   `yaml:"dsn,required"`
-	TablePrefix  string        `yaml:"table_prefix"` // in front of the tables of layouts
-	PasswordFile kind.Path     `yaml:"password_file"`
-	TLS          kind.TLS      `yaml:"tls"`
+	DSN          kind.Secret   `yaml:"dsn,required"`  // user:password@tcp(host:3306)/database
+	TablePrefix  string        `yaml:"table_prefix"`  // in front of the tables of layouts
+	PasswordFile kind.Path     `yaml:"password_file"` // file with the password, instead of one in the file
+	TLS          kind.TLS      `yaml:"tls"`           // for a server with TLS
 	Timeout      kind.Duration `yaml:"timeout"`
 }
 

@@ -21,10 +21,10 @@ import (
 
 // natsConfig is `type: nats`: JetStream.
 type natsConfig struct {
-	URL          kind.Secret   `yaml:"url,required"` // nats://… or tls://…, several separated by commas
-	PasswordFile kind.Path     `yaml:"password_file"`
-	Credentials  kind.Path     `yaml:"credentials"` // .creds file, instead of a user and a password
-	TLS          kind.TLS      `yaml:"tls"`
+	URL          kind.Secret   `yaml:"url,required"`  // nats:// or tls://user:password@host:4222, several after commas
+	PasswordFile kind.Path     `yaml:"password_file"` // file with the password, instead of one in the file
+	Credentials  kind.Path     `yaml:"credentials"`   // .creds file, instead of a user and a password
+	TLS          kind.TLS      `yaml:"tls"`           // for a server with TLS
 	Timeout      kind.Duration `yaml:"timeout"`
 }
 

@@ -19,10 +19,10 @@ import (
 
 // postgresConfig is `type: postgres`.
 type postgresConfig struct {
-	URL          kind.Secret   `yaml:"url,required"`
-	TablePrefix  string        `yaml:"table_prefix"` // in front of the tables of layouts
-	PasswordFile kind.Path     `yaml:"password_file"`
-	TLS          kind.TLS      `yaml:"tls"`
+	URL          kind.Secret   `yaml:"url,required"`  // postgres://user:password@host:5432/database
+	TablePrefix  string        `yaml:"table_prefix"`  // in front of the tables of layouts
+	PasswordFile kind.Path     `yaml:"password_file"` // file with the password, instead of one in the file
+	TLS          kind.TLS      `yaml:"tls"`           // for a server with TLS
 	Timeout      kind.Duration `yaml:"timeout"`
 }
 

@@ -21,9 +21,9 @@ const prometheusParallel = 4
 
 // prometheusConfig is `type: prometheus`: any server with its query API.
 type prometheusConfig struct {
-	URL          kind.Secret `yaml:"url,required"` // may hold user:password@
-	PasswordFile kind.Path   `yaml:"password_file"`
-	TLS          kind.TLS    `yaml:"tls"`
+	URL          kind.Secret `yaml:"url,required"`  // http or https; may hold user:password@
+	PasswordFile kind.Path   `yaml:"password_file"` // file with the password, instead of one in the file
+	TLS          kind.TLS    `yaml:"tls"`           // for a server with TLS
 }
 
 func init() {

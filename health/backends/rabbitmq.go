@@ -31,10 +31,10 @@ const (
 
 // rabbitConfig is `type: rabbitmq`.
 type rabbitConfig struct {
-	URL           kind.Secret `yaml:"url,required"`
-	ManagementURL kind.Secret `yaml:"management_url"` // "" = unacknowledged messages are not known
-	PasswordFile  kind.Path   `yaml:"password_file"`
-	TLS           kind.TLS    `yaml:"tls"`
+	URL           kind.Secret `yaml:"url,required"`   // amqp:// or amqps://user:password@host:5672/vhost
+	ManagementURL kind.Secret `yaml:"management_url"` // http://host:15672; without it unacknowledged messages are not known
+	PasswordFile  kind.Path   `yaml:"password_file"`  // file with the password, instead of one in the file
+	TLS           kind.TLS    `yaml:"tls"`            // for a server with TLS
 
 	// Interval is the broker's collect_statistics_interval, or that of its finest
 	// samples (management.sample_retention_policies) if that is longer than 5 s.

@@ -23,9 +23,9 @@ const redisBuffer = 8 << 10
 
 // redisConfig is `type: redis`: Redis, Valkey and what else speaks its protocol.
 type redisConfig struct {
-	URL          kind.Secret   `yaml:"url,required"`
-	PasswordFile kind.Path     `yaml:"password_file"`
-	TLS          kind.TLS      `yaml:"tls"`
+	URL          kind.Secret   `yaml:"url,required"`  // redis:// or rediss://user:password@host:6379/db, unix:///path
+	PasswordFile kind.Path     `yaml:"password_file"` // file with the password, instead of one in the file
+	TLS          kind.TLS      `yaml:"tls"`           // for a server with TLS
 	Timeout      kind.Duration `yaml:"timeout"`
 }
 

@@ -20,8 +20,8 @@ import (
 
 // sqliteConfig is `type: sqlite`: a database file that is only ever read.
 type sqliteConfig struct {
-	Path        kind.Path     `yaml:"path,required"`
-	TablePrefix string        `yaml:"table_prefix"` // in front of the tables of layouts
+	Path        kind.Path     `yaml:"path,required"` // of the database
+	TablePrefix string        `yaml:"table_prefix"`  // in front of the tables of layouts
 	Timeout     kind.Duration `yaml:"timeout"`
 }
 

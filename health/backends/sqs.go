@@ -33,13 +33,13 @@ const (
 
 // sqsConfig is `type: sqs`.
 type sqsConfig struct {
-	Region       string        `yaml:"region,required"`
-	Endpoint     string        `yaml:"endpoint"`      // "" = AWS
-	AccessKey    string        `yaml:"access_key_id"` // "" = the role of the container or the machine
-	Secret       kind.Secret   `yaml:"secret_access_key"`
-	PasswordFile kind.Path     `yaml:"password_file"` // instead of secret_access_key
-	Refresh      kind.Duration `yaml:"refresh"`       // how often AWS is asked at most: each request costs money
-	TLS          kind.TLS      `yaml:"tls"`
+	Region       string        `yaml:"region,required"`   // of AWS
+	Endpoint     string        `yaml:"endpoint"`          // default: AWS
+	AccessKey    string        `yaml:"access_key_id"`     // default: the role of the container or the machine
+	Secret       kind.Secret   `yaml:"secret_access_key"` // of the access key
+	PasswordFile kind.Path     `yaml:"password_file"`     // file with the password, instead of one in the file
+	Refresh      kind.Duration `yaml:"refresh"`           // how often AWS is asked at most: each request costs money
+	TLS          kind.TLS      `yaml:"tls"`               // for a server with TLS
 }
 
 func init() {

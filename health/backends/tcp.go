@@ -15,7 +15,7 @@ import (
 // succeed too.
 type tcpConfig struct {
 	Address string   `yaml:"address,required"` // host:port
-	TLS     kind.TLS `yaml:"tls"`
+	TLS     kind.TLS `yaml:"tls"`              // for a server with TLS
 }
 
 func init() { health.Register(health.Kind{Type: "tcp"}, tcpConfig{}, openTCP) }

@@ -10,10 +10,10 @@ import (
 
 // TLS is the `tls:` section of a connection.
 type TLS struct {
-	CA         Path   `yaml:"ca"`          // PEM file of authorities; "" = the system's
+	CA         Path   `yaml:"ca"`          // PEM file of authorities; default: the system's
 	Cert       Path   `yaml:"cert"`        // PEM file with the client's certificate
 	Key        Path   `yaml:"key"`         // PEM file with its key
-	ServerName string `yaml:"server_name"` // name the server must prove; "" = the host that is dialled
+	ServerName string `yaml:"server_name"` // name the server must prove; default: the host that is dialled
 
 	given bool
 }

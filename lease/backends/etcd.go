@@ -22,10 +22,10 @@ import (
 // JSON gateway: the client library would be the largest part of the whole binary.
 type etcdConfig struct {
 	Endpoints    []string    `yaml:"endpoints,required"` // http://host:2379; asked in turn
-	User         string      `yaml:"user"`
-	Password     kind.Secret `yaml:"password"`
-	PasswordFile kind.Path   `yaml:"password_file"`
-	TLS          kind.TLS    `yaml:"tls"`
+	User         string      `yaml:"user"`               // not set: no login
+	Password     kind.Secret `yaml:"password"`           // of the user
+	PasswordFile kind.Path   `yaml:"password_file"`      // file with the password, instead of one in the file
+	TLS          kind.TLS    `yaml:"tls"`                // for a server with TLS
 }
 
 func init() {

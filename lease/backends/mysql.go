@@ -14,9 +14,9 @@ import (
 
 // databaseConfig is `type: mysql` and `type: postgres`.
 type databaseConfig struct {
-	Connection string `yaml:"connection,required"`
-	Table      string `yaml:"table"`
-	Mode       string `yaml:"mode" oneof:"rows session"`
+	Connection string `yaml:"connection,required"`       // an entry of `connections` of the same type
+	Table      string `yaml:"table"`                     // made when it is missing
+	Mode       string `yaml:"mode" oneof:"rows session"` // what a lease is: a row with a time, or a lock of a session, which ends with the connection
 }
 
 // Sessions says that a lease may end with a connection; see lease.Kind.

@@ -16,7 +16,7 @@ import (
 
 // redisConfig is `type: redis`.
 type redisConfig struct {
-	Connection string `yaml:"connection,required"`
+	Connection string `yaml:"connection,required"` // an entry of `connections` of the same type
 }
 
 func init() {

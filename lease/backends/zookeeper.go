@@ -19,11 +19,11 @@ import (
 // zookeeperConfig is `type: zookeeper`, version 3.5 or later.
 type zookeeperConfig struct {
 	Servers      []string    `yaml:"servers,required"` // host:2181; asked in turn
-	Chroot       string      `yaml:"chroot"`           // the node under which everything is; "" = the root
+	Chroot       string      `yaml:"chroot"`           // the node under which everything is; default: the root
 	User         string      `yaml:"user"`             // scheme digest
-	Password     kind.Secret `yaml:"password"`
-	PasswordFile kind.Path   `yaml:"password_file"`
-	TLS          kind.TLS    `yaml:"tls"`
+	Password     kind.Secret `yaml:"password"`         // of the user
+	PasswordFile kind.Path   `yaml:"password_file"`    // file with the password, instead of one in the file
+	TLS          kind.TLS    `yaml:"tls"`              // for a server with TLS
 }
 
 func init() {
