@@ -85,6 +85,13 @@ func (c *Client) Reload(ctx context.Context) (ReloadReply, error) {
 	return r, err
 }
 
+// Plan is GET /v1/plan: what Reload would answer.
+func (c *Client) Plan(ctx context.Context) (ReloadReply, error) {
+	var r ReloadReply
+	err := c.ask(ctx, "/v1/plan", nil, &r)
+	return r, err
+}
+
 // Events is GET /v1/events: emit is called for the last transitions, oldest
 // first, or those after q.From; then with q.Follow for each new one until ctx is
 // done or the engine ends (nil), or the connection breaks (*Lost).

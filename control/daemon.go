@@ -37,6 +37,8 @@ type Daemon interface {
 	// Reload reads the file again. A refused file is a reply with Problems, not
 	// an error.
 	Reload(ctx context.Context) (ReloadReply, error)
+	// Plan says what Reload would do, and changes nothing.
+	Plan() (ReloadReply, error)
 	// Upgrade tries another binary and returns when it is about to take over, or
 	// has been refused, which is a reply with Refused. The engine ends after the
 	// answer has been written, and another one answers soon.

@@ -98,6 +98,17 @@ func (s *Server) shutdown(w http.ResponseWriter, req *http.Request) error {
 	return s.reply(w, r)
 }
 
+func (s *Server) plan(w http.ResponseWriter, req *http.Request) error {
+	if _, err := newQuery(req.URL.Query()); err != nil {
+		return err
+	}
+	r, err := s.daemon.Plan()
+	if err != nil {
+		return err
+	}
+	return s.reply(w, r)
+}
+
 func (s *Server) reload(w http.ResponseWriter, req *http.Request) error {
 	var none struct{}
 	if err := s.body(w, req, &none); err != nil {

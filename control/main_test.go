@@ -125,6 +125,8 @@ func (f *fakeDaemon) Reload(ctx context.Context) (ReloadReply, error) {
 	return f.reload(ctx)
 }
 
+func (f *fakeDaemon) Plan() (ReloadReply, error) { return ReloadReply{}, nil }
+
 func (f *fakeDaemon) Upgrade(ctx context.Context, u Upgrade) (UpgradeReply, error) {
 	if f.upgrade == nil {
 		return UpgradeReply{Binary: u.Binary}, nil

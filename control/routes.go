@@ -37,6 +37,7 @@ var Routes = []Route{
 	{"POST", "/v1/command", Operate, "start, stop, restart, stop-workers, pause, resume or scale consumers", (*Server).command},
 	{"POST", "/v1/jobs/run", Operate, "run a job now, within what its overlap allows", (*Server).runJob},
 	{"POST", "/v1/reload", Operate, "read the file again and apply what changed", (*Server).reload},
+	{"GET", "/v1/plan", Read, "what a reload would change", (*Server).plan},
 	{"POST", "/v1/upgrade", Admin, "let another binary take over; no consumer notices", (*Server).upgrade},
 	{"POST", "/v1/shutdown", Admin, "stop every consumer, then the daemon", (*Server).shutdown},
 }

@@ -40,7 +40,8 @@ func TestEveryRouteHasAClientMethod(t *testing.T) {
 	_, e11 := c.TestAlert(ctx, "orders-late")
 	from := time.Date(2026, 3, 29, 0, 0, 0, 5, time.UTC)
 	x, e12 := c.ExplainJob(ctx, JobSpan{Name: "reindex", From: from, For: 72 * time.Hour, Limit: 3})
-	if err := errors.Join(e1, e2, e3, e4, e5, e6, e7, e8, e9, e10, e11, e12); err != nil {
+	_, e13 := c.Plan(ctx)
+	if err := errors.Join(e1, e2, e3, e4, e5, e6, e7, e8, e9, e10, e11, e12, e13); err != nil {
 		t.Fatal(err)
 	}
 	if x.Job != "reindex" || !x.From.Equal(from) || !x.Until.Equal(from.Add(72*time.Hour)) || len(x.Fires) != 3 {

@@ -156,6 +156,9 @@ func TestBadFile(t *testing.T) {
 			t.Errorf("%s: check exits with %d, expected 78\n%s%s", name, r.Code, r.Stdout, r.Stderr)
 		}
 		// The socket's place is in the file, which may be empty now.
+		if r := d.Run("plan", "--socket", d.Path("q.sock")); name != "half written" && r.Code != 78 {
+			t.Errorf("%s: plan exits with %d, expected 78\n%s%s", name, r.Code, r.Stdout, r.Stderr)
+		}
 		if r := d.Run("reload", "--socket", d.Path("q.sock")); name != "half written" && r.Code != 78 {
 			t.Errorf("%s: reload exits with %d, expected 78\n%s%s", name, r.Code, r.Stdout, r.Stderr)
 		}
@@ -163,6 +166,9 @@ func TestBadFile(t *testing.T) {
 	d.Write(good)
 	if c := d.UntilRunning("orders", 1); fmt.Sprint(c.PIDs()) != fmt.Sprint(pids) {
 		t.Errorf("pids went from %v to %v", pids, c.PIDs())
+	}
+	if r := d.Must("plan"); r.Stdout != "nothing to do, 1 consumer unchanged\n" {
+		t.Errorf("the plan for the same file:\n%s", r.Stdout)
 	}
 	d.Must("reload")
 	if c := d.UntilRunning("orders", 1); fmt.Sprint(c.PIDs()) != fmt.Sprint(pids) {

@@ -134,6 +134,37 @@ func TestReload(t *testing.T) {
 	}
 }
 
+func TestPlan(t *testing.T) {
+	d := scenario("one", noon)
+	c := serve(t, d)
+	d.reload = control.ReloadReply{
+		Added: []string{"mails"}, Changed: []string{"orders", "sms"}, Replaced: []string{"orders"}, Removed: []string{"old"}, Unchanged: 12,
+		Connections: []string{"db"}, Settings: []string{"daemon.interval"}, Warnings: []string{"a: careful"},
+	}
+	out, text, errs := paper(80)
+	if err := runPlan(t.Context(), c, out); err != nil {
+		t.Fatal(err)
+	}
+	want := `warning: a: careful
+add     mails
+change  orders: running instances finish and come back
+change  sms: what runs goes on
+remove  old: running instances finish
+change  connection db
+change  daemon.interval
+12 consumers unchanged
+`
+	if text.String() != want || errs.String() != "" {
+		t.Errorf("got:\n%s%s", text, errs)
+	}
+	d.reload = control.ReloadReply{Problems: []string{"q.yaml:3: x: no"}}
+	out, text, errs = paper(80)
+	err := runPlan(t.Context(), c, out)
+	if exitCode(err) != exitConfig || text.String() != "" || errs.String() != "q.yaml:3: x: no\nqsuper: a reload would refuse the file, with 1 problem\n" {
+		t.Errorf("exit %d, stdout %q, stderr %q", exitCode(err), text, errs)
+	}
+}
+
 func TestStartDaemon(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "q.sock")
 	d := scenario("one", noon)

@@ -239,26 +239,30 @@ func (d *daemon) Shutdown(ctx context.Context, s control.Shutdown) (control.Comm
 func (d *daemon) Reload(context.Context) (control.ReloadReply, error) {
 	d.reloading.Lock()
 	defer d.reloading.Unlock()
-	reply := control.ReloadReply{Problems: []string{}, Warnings: []string{}, Added: []string{}, Changed: []string{}, Removed: []string{}}
 	if d.runner.Stopping() {
-		return reply, apiError(runner.ErrStopping)
+		return control.ReloadReply{}, apiError(runner.ErrStopping)
 	}
 	old, _, _ := d.runner.Config()
 	fresh, err := d.load()
 	if err != nil {
 		d.runner.Refuse(err.Error())
-		reply.Problems = strings.Split(strings.TrimRight(err.Error(), "\n"), "\n")
-		return reply, nil
+		return refused(err), nil
 	}
-	change := config.Diff(old, fresh)
 	if !d.runner.Apply(fresh) {
-		return reply, apiError(runner.ErrStopping)
+		return control.ReloadReply{}, apiError(runner.ErrStopping)
 	}
 	d.onReload(fresh)
-	for _, w := range fresh.Warnings {
-		reply.Warnings = append(reply.Warnings, w.String())
+	return described(old, fresh), nil
+}
+
+// Plan is Reload without its effects.
+func (d *daemon) Plan() (control.ReloadReply, error) {
+	old, _, _ := d.runner.Config()
+	fresh, err := d.load()
+	if err != nil {
+		return refused(err), nil
 	}
-	return described(reply, change), nil
+	return described(old, fresh), nil
 }
 
 // apiError turns the runner's errors into those the API tells apart.
@@ -278,10 +282,23 @@ func apiError(err error) error {
 	return err
 }
 
-// described puts what a reload changed into the reply.
-func described(r control.ReloadReply, c config.Change) control.ReloadReply {
-	r.Added, r.Changed, r.Removed = append(r.Added, c.Added...), append(r.Changed, c.Changed...), append(r.Removed, c.Removed...)
-	r.Unchanged = c.Unchanged
+// refused is the reply for a file that is not applied.
+func refused(err error) control.ReloadReply {
+	problems := strings.Split(strings.TrimRight(err.Error(), "\n"), "\n")
+	return control.ReloadReply{Problems: problems, Warnings: []string{}, Added: []string{}, Changed: []string{}, Removed: []string{}}
+}
+
+// described says what another file changes.
+func described(old, fresh *config.Config) control.ReloadReply {
+	c := config.Diff(old, fresh)
+	r := control.ReloadReply{
+		Problems: []string{}, Warnings: []string{},
+		Added: append([]string{}, c.Added...), Changed: append([]string{}, c.Changed...), Removed: append([]string{}, c.Removed...),
+		Replaced: c.Replace, Connections: c.Connections, Settings: c.Daemon, Unchanged: c.Unchanged,
+	}
+	for _, w := range fresh.Warnings {
+		r.Warnings = append(r.Warnings, w.String())
+	}
 	for _, key := range c.Restart {
 		r.Warnings = append(r.Warnings, key+" changed: it takes effect when the daemon is restarted")
 	}

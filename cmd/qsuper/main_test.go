@@ -187,6 +187,8 @@ func (f *fakeDaemon) Shutdown(ctx context.Context, s control.Shutdown) (control.
 
 func (f *fakeDaemon) Reload(context.Context) (control.ReloadReply, error) { return f.reload, nil }
 
+func (f *fakeDaemon) Plan() (control.ReloadReply, error) { return f.reload, nil }
+
 func (f *fakeDaemon) Upgrade(_ context.Context, u control.Upgrade) (control.UpgradeReply, error) {
 	if f.upgrade == nil {
 		return control.UpgradeReply{}, nil

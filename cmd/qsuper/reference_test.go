@@ -43,7 +43,7 @@ var documents = []struct {
 	{"`qsuper events --json`, a line each", control.Event{}},
 	{"`qsuper logs --json`, a line each", control.LogLine{}},
 	{"`--json` of start, stop, restart, stop-workers, pause, resume, scale", control.CommandReply{}},
-	{"`qsuper reload --json`", control.ReloadReply{}},
+	{"`qsuper reload --json`, `qsuper plan --json`, GET /v1/plan", control.ReloadReply{}},
 	{"`qsuper upgrade --json`", control.UpgradeReply{}},
 	{"`qsuper jobs run --json`, POST /v1/jobs/run", control.JobReply{}},
 	{"`qsuper jobs explain --json`, GET /v1/jobs/explain", control.JobExplain{}},

@@ -52,6 +52,7 @@ func (a *app) commands() []*cobra.Command {
 		newEventsCmd(a),
 		newJobsCmd(a),
 		newAlertsCmd(a),
+		newPlanCmd(a),
 		newReloadCmd(a),
 		newLocksCmd(a),
 		newUpgradeCmd(a),
