@@ -16,7 +16,7 @@ import (
 type databaseConfig struct {
 	Connection string `yaml:"connection,required"`       // an entry of `connections` of the same type
 	Table      string `yaml:"table"`                     // made when it is missing
-	Mode       string `yaml:"mode" oneof:"rows session"` // what a lease is: a row with a time, or a lock of a session, which ends with the connection
+	Mode       string `yaml:"mode" oneof:"rows session"` // session: each row goes with a lock of the connection, so that a host that dies is followed sooner
 }
 
 // Sessions says that a lease may end with a connection; see lease.Kind.
