@@ -12,10 +12,11 @@ import (
 
 func newAlertsCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "alerts",
-		Short: "What alerts there are, which are firing, and whether they arrive",
-		Long:  "Shows every alert of the file, what it tells of now, and what became of the latest\nattempt to tell." + exitHelp(exitDone, exitFailed, exitNoDaemon),
-		Args:  args(0, 0),
+		Use:     "alerts",
+		Example: "  qsuper alerts",
+		Short:   "What alerts there are, which are firing, and whether they arrive",
+		Long:    "Shows every alert of the file, what it tells of now, and what became of the latest\nattempt to tell." + exitHelp(exitDone, exitFailed, exitNoDaemon),
+		Args:    args(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.remote(cmd, func(ctx context.Context, c *control.Client, out *screen) error {
 				return runAlerts(ctx, c, out, a.now())
@@ -23,10 +24,11 @@ func newAlertsCmd(a *app) *cobra.Command {
 		},
 	}
 	cmd.AddCommand(&cobra.Command{
-		Use:   "test NAME",
-		Short: "Send a test by every way of an alert, now",
-		Long:  "Sends a test by every way of an alert and says what became of each." + exitHelp(exitDone, exitFailed, exitNoDaemon),
-		Args:  args(1, 1),
+		Use:     "test NAME",
+		Example: "  qsuper alerts test orders-late",
+		Short:   "Send a test by every way of an alert, now",
+		Long:    "Sends a test by every way of an alert and says what became of each." + exitHelp(exitDone, exitFailed, exitNoDaemon),
+		Args:    args(1, 1),
 		RunE: func(cmd *cobra.Command, names []string) error {
 			return a.remote(cmd, func(ctx context.Context, c *control.Client, out *screen) error {
 				return runAlertTest(ctx, c, names[0], out)

@@ -44,7 +44,9 @@ type checkProblem struct {
 func newCheckCmd(a *app) *cobra.Command {
 	var o checkOptions
 	cmd := &cobra.Command{
-		Use:   "check",
+		Use: "check",
+		Example: "  qsuper check\n" +
+			"  qsuper check -c new.yaml --probe",
 		Short: "Is the file right? With --probe: do the connections answer?",
 		Long: "Reads the file and looks at this host: programs, users, directories, schedules. Prints\n" +
 			"everything that is wrong at once. Needs no daemon and changes nothing." +

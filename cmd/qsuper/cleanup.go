@@ -26,8 +26,9 @@ type cleanupOptions struct {
 func newCleanupCmd(a *app) *cobra.Command {
 	var o cleanupOptions
 	cmd := &cobra.Command{
-		Use:   "cleanup",
-		Short: "Stop what a daemon that died has left running",
+		Use:     "cleanup",
+		Example: "  qsuper cleanup",
+		Short:   "Stop what a daemon that died has left running",
 		Long: "Stops what a daemon that died has left running, each with its grace, and no other process.\n" +
 			"A daemon that is started would adopt it instead. Says how each instance ended." +
 			exitHelp(exitDone, exitFailed, exitKilled, exitHeld, exitConfig),

@@ -48,8 +48,9 @@ consumers:
 
 func newDemoCmd(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use:   "demo",
-		Short: "Show the whole thing on an embedded SQLite queue, nothing to install",
+		Use:     "demo",
+		Example: "  qsuper demo",
+		Short:   "Show the whole thing on an embedded SQLite queue, nothing to install",
 		Long: "Start a daemon on a fresh SQLite queue, publish 1,000 messages, and show how consumers\n" +
 			"come, are recycled and go. It checks that each message was handled once, and ends by itself.",
 		Args: args(0, 0),

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spf13/cobra"
+
 	"qsuper/config"
 	"qsuper/migrate"
 )
@@ -120,7 +122,7 @@ func commandLines(page string) [][]string {
 	for _, call := range separator.Split(comment.ReplaceAllString(text, ""), -1) {
 		words, err := migrate.Words(redirected.ReplaceAllString(call, ""))
 		at := slices.IndexFunc(words, func(w string) bool { return filepath.Base(w) == "qsuper" })
-		if err != nil || at < 0 || at > 0 && words[0] != "sudo" && words[0] != "docker" && words[0] != "*" {
+		if err != nil || at < 0 || at > 0 && words[0] != "sudo" && words[0] != "docker" && words[0] != "*" /* of cron */ {
 			continue
 		}
 		lines = append(lines, words[at+1:])
@@ -131,7 +133,16 @@ func commandLines(page string) [][]string {
 // TestCommandsInDocs: every command line in the pages is one that qsuper knows.
 func TestCommandsInDocs(t *testing.T) {
 	count := 0
-	for page, text := range pages(t) {
+	texts := pages(t)
+	var examples func(c *cobra.Command)
+	examples = func(c *cobra.Command) {
+		texts["help of "+c.CommandPath()] = "```sh\n" + c.Example + "\n```\n"
+		for _, sub := range c.Commands() {
+			examples(sub)
+		}
+	}
+	examples(newRootCmd(newApp(io.Discard, io.Discard, os.Getenv)))
+	for page, text := range texts {
 		for _, words := range commandLines(text) {
 			count++
 			root := newRootCmd(newApp(io.Discard, io.Discard, os.Getenv))

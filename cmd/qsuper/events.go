@@ -29,7 +29,9 @@ func (o *eventsOptions) addFlags(f *pflag.FlagSet) {
 func newEventsCmd(a *app) *cobra.Command {
 	var o eventsOptions
 	cmd := &cobra.Command{
-		Use:               "events [NAME…]",
+		Use: "events [NAME…]",
+		Example: "  qsuper events -f\n" +
+			"  qsuper events -n 1000 --json orders",
 		Short:             "What happened: one line a transition",
 		Args:              args(0, -1),
 		ValidArgsFunction: a.completeNames,

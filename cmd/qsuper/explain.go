@@ -15,7 +15,9 @@ import (
 
 func newExplainCmd(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use:   "explain NAME[/SLOT]",
+		Use: "explain NAME[/SLOT]",
+		Example: "  qsuper explain orders\n" +
+			"  qsuper explain orders/2",
 		Short: "Why a consumer runs or does not: each gate with its evidence",
 		Long: "Prints what decides whether a consumer runs, in the order in which it is looked at,\n" +
 			"with the evidence; then what holds each instance, and the last ten exits.",

@@ -33,8 +33,9 @@ type importVerdict struct {
 
 func newImportCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "import",
-		Short: "Convert the files of Supervisor, cron, Magento or systemd",
+		Use:     "import",
+		Example: "  qsuper import supervisor /etc/supervisor/supervisord.conf -o qsuper.yaml --verify",
+		Short:   "Convert the files of Supervisor, cron, Magento or systemd",
 		Long: "Writes a qsuper.yaml for what other tools run, and reports what became of everything in\n" +
 			"their files: exact, changed, lost. Reads only; nothing that runs is touched." + importExits,
 		Args: knownCommand,

@@ -15,7 +15,9 @@ import (
 
 func newJobsCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:               "jobs [NAME…]",
+		Use: "jobs [NAME…]",
+		Example: "  qsuper jobs\n" +
+			"  qsuper jobs reindex --json",
 		Short:             "Cron jobs: when each runs next, and how it ended last",
 		Args:              args(0, -1),
 		ValidArgsFunction: a.completeNames,
@@ -98,8 +100,9 @@ type jobRunOptions struct {
 func newJobsRunCmd(a *app) *cobra.Command {
 	var o jobRunOptions
 	cmd := &cobra.Command{
-		Use:   "run NAME",
-		Short: "Run a job now",
+		Use:     "run NAME",
+		Example: "  qsuper jobs run reindex --wait",
+		Short:   "Run a job now",
 		Long: "Runs a job now, besides its schedule. While it still runs, its `overlap` says what\n" +
 			"becomes of this. With --wait the exit code tells how it ended." + exitHelp(exitDone, exitFailed, exitNoDaemon),
 		Args:              args(1, 1),

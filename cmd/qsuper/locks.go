@@ -15,6 +15,7 @@ import (
 func newLocksCmd(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:               "locks",
+		Example:           "  qsuper locks",
 		Short:             "Which host has which shared slot",
 		Long:              "Which host has which of the slots that several hosts share, since when, and until when if it is\nnot renewed; and which hosts are there." + exitHelp(exitDone, exitNoDaemon),
 		Args:              args(0, 0),

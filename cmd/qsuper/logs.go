@@ -32,7 +32,9 @@ func (o *logsOptions) addFlags(f *pflag.FlagSet) {
 func newLogsCmd(a *app) *cobra.Command {
 	var o logsOptions
 	cmd := &cobra.Command{
-		Use:               "logs [NAME[/SLOT]…]",
+		Use: "logs [NAME[/SLOT]…]",
+		Example: "  qsuper logs -f orders\n" +
+			"  qsuper logs -n 20 orders/2 '@mail'",
 		Short:             "What consumers print",
 		Args:              args(0, -1),
 		ValidArgsFunction: a.completeNames,

@@ -38,6 +38,9 @@ func TestManPages(t *testing.T) {
 		if err != nil || !strings.Contains(string(page), ".SH SYNOPSIS") || !strings.Contains(string(page), c.Short) {
 			t.Errorf("%s has no page that tells what it does (%v)", c.CommandPath(), err)
 		}
+		if c.Example == "" && c.Name() != "completion" {
+			t.Errorf("%s has no example", c.CommandPath())
+		}
 		for _, sub := range c.Commands() {
 			visit(sub)
 		}

@@ -12,8 +12,9 @@ import (
 
 func newReloadCmd(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use:   "reload",
-		Short: "Read the file again and apply only what changed",
+		Use:     "reload",
+		Example: "  qsuper check && qsuper reload",
+		Short:   "Read the file again and apply only what changed",
 		Long: "Reads the file again and applies only what changed; instances of other consumers are not\n" +
 			"touched. A file with a problem changes nothing." +
 			exitHelp(exitDone, exitFailed, exitNoDaemon, exitConfig),

@@ -31,7 +31,9 @@ func (o *restartOptions) addFlags(f *pflag.FlagSet) {
 func newRestartCmd(a *app) *cobra.Command {
 	var o restartOptions
 	cmd := &cobra.Command{
-		Use:   "restart [NAME…]",
+		Use: "restart [NAME…]",
+		Example: "  qsuper restart orders\n" +
+			"  qsuper restart --rolling --max-unavailable 2 'mail*'",
 		Short: "Restart what should be up, gracefully, at once or a few at a time",
 		Long: "Restarts every instance that should be up; what was stopped on purpose stays down.\n" +
 			"Without names: all consumers, but not the daemon.\n" +

@@ -10,8 +10,9 @@ var resumeWords = wording{doing: "resuming", done: "resumed", noun: "resume", st
 
 func newResumeCmd(a *app) *cobra.Command {
 	return newVerbCmd(a, control.VerbResume, resumeWords, cobra.Command{
-		Use:   "resume [NAME…]",
-		Short: "Go on after pause",
-		Long:  "Goes on after pause. Without names: all consumers.",
+		Use:     "resume [NAME…]",
+		Example: "  qsuper resume '@mail'",
+		Short:   "Go on after pause",
+		Long:    "Goes on after pause. Without names: all consumers.",
 	})
 }

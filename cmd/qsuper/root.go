@@ -75,7 +75,11 @@ func newRootCmd(a *app) *cobra.Command {
 		Use:   "qsuper",
 		Short: "Run fleets of message-queue consumers",
 		Long: "qsuper starts consumers when there is work and their backends answer, watches them,\n" +
-			"recycles and stops them without losing a message, and says why one is not running." + exitHelp(),
+			"recycles and stops them without losing a message, and says why one is not running.\n\n" +
+			"NAME is a consumer or job, one instance of it (orders/2), a @group, or a glob ('mail*')." + exitHelp(),
+		Example: "  qsuper demo                     # see it work, on a queue of its own\n" +
+			"  qsuper check && qsuper start    # with a qsuper.yaml in this directory\n" +
+			"  qsuper status",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          knownCommand,
@@ -98,6 +102,7 @@ func newRootCmd(a *app) *cobra.Command {
 		}
 		return nil
 	}
+	cmd.SetHelpCommand(newHelpCmd())
 	cmd.SetOut(a.stdout)
 	cmd.SetErr(a.stderr)
 	cmd.AddCommand(a.commands()...)

@@ -23,7 +23,9 @@ import (
 func newRunCmd(a *app) *cobra.Command {
 	var o runOptions
 	cmd := &cobra.Command{
-		Use:   "run",
+		Use: "run",
+		Example: "  qsuper run -c qsuper.yaml\n" +
+			"  * * * * * qsuper run --once -c /srv/shop/qsuper.yaml",
 		Short: "Run the daemon in the foreground (systemd, containers)",
 		Long: "Run the daemon in the foreground. TERM or Ctrl-C stops every consumer gracefully, a second\n" +
 			"one without grace; HUP reloads the file; USR1 reopens log files.\n\n" +

@@ -26,8 +26,9 @@ type target struct {
 func newScaleCmd(a *app) *cobra.Command {
 	var o scaleOptions
 	cmd := &cobra.Command{
-		Use:   "scale NAME=N…",
-		Short: "Change the number of instances until the next reload",
+		Use:     "scale NAME=N…",
+		Example: "  qsuper scale orders=8 mails=2",
+		Short:   "Change the number of instances until the next reload",
 		Long: "Changes the number of instances until the next reload. Those above it finish their\n" +
 			"message and exit; all others are not touched." +
 			exitHelp(exitDone, exitFailed, exitNoDaemon, exitKilled),

@@ -26,7 +26,9 @@ type simulateOptions struct {
 func newSimulateCmd(a *app) *cobra.Command {
 	var o simulateOptions
 	cmd := &cobra.Command{
-		Use:   "simulate [NAME…]",
+		Use: "simulate [NAME…]",
+		Example: "  qsuper simulate --file new.yaml\n" +
+			"  qsuper simulate --trace decisions.jsonl --file new.yaml orders",
 		Short: "What another file would have decided on what was observed",
 		Long: "Reads the decisions that a daemon has kept, with what each rests on, and takes them again as\n" +
 			"another file would have it. Prints what would have been different. What was observed is taken\n" +

@@ -23,7 +23,9 @@ type startOptions struct {
 func newStartCmd(a *app) *cobra.Command {
 	var wait waitOptions
 	cmd := &cobra.Command{
-		Use:   "start [NAME…]",
+		Use: "start [NAME…]",
+		Example: "  qsuper start\n" +
+			"  qsuper start orders mails",
 		Short: "Start the daemon in the background; with names, want those consumers up",
 		Long: "Without names: starts the daemon in the background and returns when it answers; one that\n" +
 			"runs already is left alone. With names: ends a stop of these consumers and returns when\n" +

@@ -30,7 +30,10 @@ func (o *statusOptions) addFlags(f *pflag.FlagSet) {
 func newStatusCmd(a *app) *cobra.Command {
 	o := statusOptions{every: watchEvery}
 	cmd := &cobra.Command{
-		Use:               "status [NAME…]",
+		Use: "status [NAME…]",
+		Example: "  qsuper status\n" +
+			"  qsuper status --watch orders\n" +
+			"  qsuper status --json",
 		Short:             "What runs, how much waits, and why something does not run",
 		Long:              "What runs, how much waits, and why something does not run." + exitHelp(exitDone, exitUnhealthy, exitNoDaemon),
 		Args:              args(0, -1),

@@ -31,7 +31,10 @@ func (o *stopOptions) addFlags(f *pflag.FlagSet) {
 func newStopCmd(a *app) *cobra.Command {
 	var o stopOptions
 	cmd := &cobra.Command{
-		Use:   "stop [NAME…]",
+		Use: "stop [NAME…]",
+		Example: "  qsuper stop orders\n" +
+			"  qsuper stop orders/2 '@mail' --timeout 60s\n" +
+			"  qsuper stop",
 		Short: "Stop consumers gracefully; without names everything, then the daemon",
 		Long: "Each instance is asked to finish its message and is killed only when its grace has passed.\n" +
 			"Consumers that were stopped by name stay down, also over a restart of the daemon, until\n" +

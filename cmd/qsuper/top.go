@@ -14,8 +14,9 @@ import (
 
 func newTopCmd(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use:   "top",
-		Short: "Live view of the fleet, to look into and to operate",
+		Use:     "top",
+		Example: "  qsuper top",
+		Short:   "Live view of the fleet, to look into and to operate",
 		Long: "The fleet on the whole screen, once a second: sorted and filtered, with a page about each\n" +
 			"consumer (why it runs or does not, its instances, its output, its events) and with the\n" +
 			"commands start, stop, restart, stop-workers, pause, resume and scale. \"?\" lists the keys.\n" +

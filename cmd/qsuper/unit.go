@@ -62,8 +62,9 @@ type unit struct {
 func newUnitCmd(a *app) *cobra.Command {
 	var o unitOptions
 	cmd := &cobra.Command{
-		Use:   "unit",
-		Short: "Print a systemd unit that fits the file",
+		Use:     "unit",
+		Example: "  qsuper unit --user shop",
+		Short:   "Print a systemd unit that fits the file",
 		Long: "Prints a service whose TimeoutStopSec is longer than the longest grace of the file. Changes\n" +
 			"nothing; as root:\n\n" +
 			"  qsuper unit >/etc/systemd/system/qsuper.service\n" +

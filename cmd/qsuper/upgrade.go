@@ -19,7 +19,9 @@ const upgradeLimit = 30 * time.Second
 func newUpgradeCmd(a *app) *cobra.Command {
 	var binary string
 	cmd := &cobra.Command{
-		Use:   "upgrade",
+		Use: "upgrade",
+		Example: "  qsuper upgrade\n" +
+			"  qsuper upgrade --binary /opt/qsuper/qsuper",
 		Short: "Let a new binary take over; no consumer notices",
 		Long: "Lets the binary that lies now where the daemon was started from take over, or the one that\n" +
 			"--binary names. Consumers go on: same processes, no signal, no line of output lost; stops under\n" +

@@ -21,6 +21,7 @@ type versionInfo struct {
 func newVersionCmd(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:               "version",
+		Example:           "  qsuper version --json",
 		Short:             "Print version and build",
 		Args:              args(0, 0),
 		ValidArgsFunction: cobra.NoFileCompletions,
