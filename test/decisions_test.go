@@ -31,6 +31,9 @@ func TestDecisionLog(t *testing.T) {
 consumers:
   orders: {shell: "exec sleep 1000", instances: %d, queue: {connection: depths, name: orders}}
   export: {shell: "exec sleep 1000", requires: [%s]}
+jobs:
+  tick: {schedule: "* * * * * *", command: ["true"]}
+  stuck: {schedule: "* * * * * *", command: ["true"], requires: [away]}
 `, depth, instances, requires)
 	}
 	d.Write(file(4, "away"))
@@ -48,6 +51,10 @@ consumers:
 	d.Must("pause", "orders", "--wait")
 	decisions := d.Path("state/decisions.jsonl")
 	eventually(t, patience, "the pause is kept", func() bool { return strings.Contains(tail(decisions, 1<<20), `"Paused":"by `) })
+	eventually(t, patience, "fires of jobs are kept", func() bool {
+		text := tail(decisions, 1<<20)
+		return strings.Contains(text, `"Consumer":"tick"`) && strings.Contains(text, `"Did":"started"`) && strings.Contains(text, `"Did":"waits"`) && strings.Contains(text, `"Did":"skipped"`)
+	})
 	d.StopAll()
 
 	text := tail(decisions, 1<<20)
@@ -62,6 +69,8 @@ consumers:
 	}
 	if r := d.Must("simulate"); !strings.HasPrefix(r.Stdout, "nothing would have been decided differently") {
 		t.Errorf("the same file:\n%s\n%s", r.Stdout, text)
+	} else if !strings.Contains(r.Stdout, "about fires of jobs are left as they are") {
+		t.Errorf("nothing is said of jobs:\n%s", r.Stdout)
 	}
 	other := filepath.Join(d.Dir, "other.yaml")
 	if err := os.WriteFile(other, []byte("version: 1\n"+file(2, "")), 0o600); err != nil {

@@ -81,6 +81,12 @@ jobs:
 	b.sees("gates, slots and output", `text("main").includes("connection") && document.querySelectorAll(".slots tbody tr").length === 3 && text(".log").includes("handled order")`)
 	b.sees("a graph", `document.querySelector("figure path.line").getAttribute("d").length > 3 || text("figure small") !== ""`)
 	b.shot("consumer")
+	b.do("restart with an extra one first", chromedp.Click(`//div[@class="acts"]/button[text()="Restart"]`, chromedp.BySearch), chromedp.WaitVisible("#ask-roll"),
+		chromedp.SetValue("#ask-roll", "surge"))
+	b.shot("restart")
+	b.do("say yes", chromedp.Click("#ask-ok"))
+	b.sees("all three are new, and no other is left", `(() => { const rows = [...document.querySelectorAll(".slots tbody tr")];
+		return rows.length === 3 && rows.every((r) => r.textContent.includes("running") && r.children[6].textContent === "3"); })()`)
 
 	d.KillEngine()
 	b.sees("the output goes on", `text(".log").includes("handled order") && !text(".log").includes("—")`)

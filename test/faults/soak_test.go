@@ -94,7 +94,7 @@ func (s *soak) step() {
 		{2, "stop and start", func() { s.both("stop", "start") }},
 		{2, "pause and resume", func() { s.both("pause", "resume") }},
 		{3, "stop-workers", func() { s.ask("stop-workers", s.somebody()) }},
-		{2, "restart --rolling", func() { s.ask("restart", "--rolling", "slow", "family") }}, // stands still where successors do not live
+		{2, "restart --rolling", func() { s.ask("restart", "--rolling", "slow", "family") }}, // given up where successors do not live
 		{2, "reload", func() { s.Write(s.soakFile()); s.ask("reload") }},
 		{2, "scale", func() { s.ask("scale", fmt.Sprintf("brief=%d", 1+s.r.IntN(6))) }},
 		{2, "keeper killed", func() { s.killTheKeeper(false) }},
