@@ -58,6 +58,8 @@ function told(c) {
   return [
     ["Memory", c.rss_bytes ? bytes(c.rss_bytes) : ""],
     ["Starts", number(c.starts) + (c.crashes ? `, ${number(c.crashes)} crashed` : "")],
+    ["Printed", c.log_bytes ? bytes(c.log_bytes) : ""],
+    ["Leases", c.lease_margin_seconds === undefined ? "" : `kept for ${span(c.lease_margin_seconds)} more if the store does not answer`],
     ["Queue", q ? `${q.name} on ${q.connection}` + (q.state === "ok" ? "" : `: ${q.state}`) : ""],
     ["In flight", q?.in_flight === undefined ? "" : number(q.in_flight)],
     ["Delayed", q?.delayed ? number(q.delayed) : ""],
