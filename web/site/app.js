@@ -99,13 +99,13 @@ function banner(words) {
 
 function simple(root, title, heads, rows) {
   const body = h("tbody");
-  root.append(h("h1", {}, title), h("div.scroll", {}, h("table", {}, h("thead", {}, h("tr", {}, heads.map((t) => h("th", { scope: "col" }, t)))), body)));
+  root.append(h("h1", {}, title), h("div.scroll", {}, h("table.cards", {}, h("thead", {}, h("tr", {}, heads.map((t, i) => h(i > 2 && i < 7 ? "th.num" : "th", { scope: "col" }, t)))), body)));
   return { status: (st) => rows(body, st), end: () => {} };
 }
 
 function connections(root) {
   return simple(root, "Connections", ["Name", "Type", "State", "For", "Answers in", "Looks", "Unanswered", "What it says"], (body, st) =>
-    keyed(body, st.connections, (c) => c.name, (c) => h("tr", {}, h("th", { scope: "row" }, c.name), h("td", {}, c.type), h("td", {}, h("span.badge")), ...[0, 0, 0, 0].map(() => h("td.num")), h("td")), (tr, c) => {
+    keyed(body, st.connections, (c) => c.name, (c) => h("tr", {}, h("th", { scope: "row" }, c.name), h("td", {}, c.type), h("td", {}, h("span.badge")), ...["For", "Answers in", "Looks", "Unanswered"].map((head) => h("td.num", { "data-head": head })), h("td")), (tr, c) => {
       const [, , state, age, ms, looks, failed, error] = tr.children;
       text(state.firstChild, c.state);
       attr(state.firstChild, "class", `badge conn-${c.state}`);

@@ -8,9 +8,13 @@ export function spark(width, height, label) {
     s("path", { class: "area" }), s("path", { class: "line" }));
 }
 
-// draw scales to the largest value. slots is how many points a full graph has:
-// a short past stays at the right edge.
-export function draw(svg, values, slots) {
+// fewest is how many points a graph has room for at least: a past of less than five
+// minutes stays at the right edge, a longer one takes the whole width.
+const fewest = 30;
+
+// draw scales to the largest value.
+export function draw(svg, values) {
+  const slots = Math.max(fewest, values.length);
   const { width, height } = svg.viewBox.baseVal;
   const highest = Math.max(1, ...values.filter((v) => v !== null));
   const step = width / (slots - 1);

@@ -5,8 +5,6 @@ import { act, label, verbsFor } from "/act.js";
 import { badge } from "/fleet.js";
 import { section, table, facts, buttons, how, gates, explained, output } from "/parts.js";
 
-const points = 360;
-
 export function consumer(root, name) {
   const head = h("div.head", {}, h("h1", {}, name, " ", h("span.badge")), h("p.why"), h("dl.facts"), h("div.acts"));
   const graphs = [["Messages waiting", "ready", number], ["Oldest message", "oldest_seconds", span], ["Instances running", "running", number]].map(([label, key, show]) => {
@@ -19,7 +17,15 @@ export function consumer(root, name) {
   root.append(head, h("div.graphs", {}, graphs.map((g) => g.box)), why.box,
     section(["Instances ", count], table(["Slot", "Phase", "#Process", "#For", "#Memory", "#CPU", "#Run", "Last exit", ""], slots, "table.slots")),
     section("Last exits", table(["When", "Slot", "How", "#Ran for"], exits)), out.box);
-  attr(slots.parentElement.parentElement, "class", "scroll tall");
+  const box = slots.parentElement.parentElement;
+  attr(box, "class", "scroll tall");
+  // Of a thousand instances a dozen is in sight: only those are kept up to date.
+  const inSight = new IntersectionObserver((list) => {
+    for (const e of list) {
+      e.target.inSight = e.isIntersecting;
+      if (e.isIntersecting) updateSlot(e.target, e.target.slot, name);
+    }
+  }, { root: box, rootMargin: "150px 0px" });
   const explain = explained(name, (x) => { why.update(x.gates); ended(exits, x.exits); });
   return {
     names: [name],
@@ -36,19 +42,22 @@ export function consumer(root, name) {
         g.box.hidden = g.key !== "running" && !c.queue;
       }
       const own = c.slots || [];
-      keyed(slots, own, (s) => s.slot, slotRow, (tr, s) => updateSlot(tr, s, name));
+      keyed(slots, own, (s) => s.slot, (s) => { const tr = slotRow(s); inSight.observe(tr); return tr; }, (tr, s) => {
+        tr.slot = s;
+        if (tr.inSight) updateSlot(tr, s, name);
+      });
       text(count, `${number(c.running)} of ${number(c.wanted)} run` + (own.length > c.wanted ? `, ${number(own.length)} slots` : ""));
     },
     history: (all) => {
       const series = all[name];
       for (const g of graphs) {
         const values = series?.[g.key] || [];
-        draw(g.svg, values, points);
+        draw(g.svg, values);
         const known = values.filter((v) => v !== null).length;
         text(g.box.lastElementChild, known > 1 ? `highest ${g.show(Math.max(...values))}, over ${span((values.length - 1) * series.step_seconds)}` : known ? "just begun" : "nothing known yet");
       }
     },
-    end: () => { out.end(); explain(); },
+    end: () => { out.end(); explain(); inSight.disconnect(); },
   };
 }
 

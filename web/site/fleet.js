@@ -3,8 +3,6 @@ import { h, text, attr, keyed, number, bytes, span, since } from "/dom.js";
 import { spark, draw } from "/chart.js";
 import { menu } from "/act.js";
 
-const points = 360;
-
 // fleet builds the view; it returns what takes a status, a history, and the end.
 export function fleet(root) {
   const filter = h("input", { type: "search", placeholder: "Filter by name, group or state  ( / )", "aria-label": "Filter consumers", id: "filter" });
@@ -39,10 +37,11 @@ function sums(node, st) {
     if (c.queue?.ready !== undefined) ready += c.queue.ready;
     else if (c.queue) unknown++;
   }
-  const cells = [["consumers", number(st.consumers.length)], ["running", `${number(running)} of ${number(wanted)}`],
+  const cells = [["consumers", number(st.consumers.length)], [running === wanted ? "running" : `running, ${number(wanted)} wanted`, number(running)],
     ["messages waiting", number(ready) + (unknown ? ` (${unknown} unknown)` : "")], ["memory", bytes(memory)], ["not well", number(ill)]];
-  keyed(node, cells, (c) => c[0], (c) => h("div", {}, h("b"), h("span", {}, c[0])), (n, c) => {
+  keyed(node, cells, (c) => c[0].split(",")[0], () => h("div", {}, h("b"), h("span")), (n, c) => {
     text(n.firstElementChild, c[1]);
+    text(n.lastElementChild, c[0]);
     attr(n, "class", c[0] === "not well" && ill ? "bad" : null);
   });
 }
@@ -52,8 +51,8 @@ function row(c) {
     h("th.name", { scope: "row" }, h("a", { href: "#/c/" + encodeURIComponent(c.name) }, c.name), h("small")),
     h("td.state", {}, h("span.badge"), h("small.why")),
     h("td.num.inst", {}, h("b"), h("progress", { max: 1, value: 0 })),
-    h("td.num.wait", {}, h("b"), spark(120, 26, `Messages waiting in ${c.name}, last hour`)),
-    h("td.num.old", {}, h("b"), spark(90, 26, `Oldest message of ${c.name}, last hour`)),
+    h("td.num.wait", {}, h("b"), spark(100, 20, `Messages waiting in ${c.name}, last hour`)),
+    h("td.num.old", {}, h("b"), spark(100, 20, `Oldest message of ${c.name}, last hour`)),
     h("td.num.mem", {}, h("b")),
     h("td.num.starts", {}, h("b"), h("small")),
     h("td.acts"));
@@ -94,7 +93,7 @@ function graph(tr, series) {
     const values = series?.[key] || [];
     const known = tr.consumer.queue && values.some((v) => v !== null);
     attr(svg, "hidden", known ? null : true);
-    if (known && svg.end !== series.end) draw(svg, values, points);
+    if (known && svg.end !== series.end) draw(svg, values);
     svg.end = series?.end;
   }
 }

@@ -70,7 +70,7 @@ export function job(root, name) {
       const j = (st.jobs || [])[0];
       if (!j) return;
       badge(head.querySelector(".badge"), j);
-      text(head.children[1], j.reason);
+      text(head.children[1], j.code === "scheduled" ? "" : j.reason); // what is next stands below
       facts(head.children[2], told(j));
       buttons(head.lastElementChild, ["run", ...verbs(j)], (v) => (v === "run" ? "Run now" : label(v)), (v) => (v === "run" ? runJob(name) : act(v, name)));
       running.hidden = !(j.fires || []).length;
@@ -103,7 +103,7 @@ function fire(tr, e) {
 function told(j) {
   const delay = j.next ? (Date.parse(j.starts) - Date.parse(j.next)) / 1000 : 0;
   return [
-    ["Schedule", `${j.schedule} (${j.timezone})`],
+    ["Schedule", `${j.schedule} (${zone(j.timezone)})`],
     ["Next fire", j.next ? clock(j.next) + (delay > 0 ? `, starts ${span(delay)} later` : "") : "none"],
     ["Hosts", j.lock ? `each fire runs on one of those that share ${j.lock}` : ""],
     ["Skipped", j.skipped ? `${number(j.skipped)}, the last: ${clock(j.last_skip.at)}, ${j.last_skip.reason}` : ""],
@@ -136,7 +136,7 @@ function planned(name) {
         text(tr.children[1], clock(f.at));
         text(tr.children[2], f.note || "the schedule names it");
       });
-      text(note, `${x.fires.length ? "" : "No fire. "}Time zone ${x.timezone}.` + (x.jitter_seconds ? ` Starts up to ${span(x.jitter_seconds)} later, by its jitter.` : "") + (x.more && days.value ? " There are more." : ""));
+      text(note, `${x.fires.length ? "" : "No fire. "}Time zone: ${zone(x.timezone)}.` + (x.jitter_seconds ? ` Starts up to ${span(x.jitter_seconds)} later, by its jitter.` : "") + (x.more && days.value ? " There are more." : ""));
     } catch { /* the line at the top says that the daemon does not answer */ }
   };
   from.addEventListener("change", ask);
@@ -146,6 +146,8 @@ function planned(name) {
     next: (at) => { if (at !== seen) { seen = at; ask(); } },
   };
 }
+
+const zone = (name) => (name === "Local" ? "that of the host" : name);
 
 const weekdays = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
 
