@@ -4,7 +4,7 @@ import { h, text } from "/dom.js";
 const questions = {
   start: ["Start", (n) => `Start ${n}, also if it was stopped or paused by hand.`],
   stop: ["Stop", (n) => `Stop ${n} gracefully. It stays down, also over a restart of the daemon.`],
-  restart: ["Restart", (n) => `Restart ${n} gracefully. One after another it is given up when new instances crash.`],
+  restart: ["Restart", (n) => `Restart ${n} gracefully. One after another, it ends as soon as new instances crash.`],
   "stop-workers": ["Recycle", (n) => `Let every instance of ${n} finish its message, end, and come back.`],
   pause: ["Pause", (n) => `Let ${n} finish what runs and start nothing new.`],
   resume: ["Resume", (n) => `Let ${n} go on.`],
