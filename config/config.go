@@ -234,7 +234,7 @@ type Stop struct {
 	Signal  syscall.Signal `yaml:"signal" format:"signal"`     // name or number
 	Grace   time.Duration  `yaml:"grace"`                      // until it is killed
 	Scope   string         `yaml:"scope" format:"scope"`       // who gets the signal; tree: all that it has started; default with shell: group
-	Command []string       `yaml:"command"`                    // run once per instance before the signal
+	Command []string       `yaml:"command"`                    // run once per instance before the signal, for half of the grace at most; QSUPER_PID is the instance
 	Fence   *time.Duration `yaml:"fence_grace"`                // grace when an exclusive shared lock is lost; default: grace
 	WaitFor string         `yaml:"wait_for" format:"wait_for"` // idle: no signal, ended while it, or its queue, has nothing in progress; preset magento: idle
 }
