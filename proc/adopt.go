@@ -13,8 +13,8 @@ import (
 // CLOCK_BOOTTIME; syscall.ESRCH means that it is gone, whoever has its number
 // now. What it leaves behind in its group is found as usual.
 //
-// The exit status of one that is not the caller's child is known on Linux 6.15 and newer only, and only once its new
-// parent has reaped it; see Process.Reap.
+// The exit status of one that is not the caller's child is known on Linux 6.15 and newer; on older ones only as long
+// as its new parent has not reaped it; see Process.Reap.
 func Adopt(pid int, began, started time.Duration) (*Process, error) {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
@@ -56,14 +56,17 @@ func (p *Process) gone() bool {
 	return n > 0
 }
 
-// reapAdopted is Reap for a process that somebody else has to reap. Until then
-// the status cannot be seen, and ok is false with the error EAGAIN; whoever is
-// tired of waiting calls it with last.
+// reapAdopted is Reap for a process that somebody else has to reap. As long as
+// the status cannot be seen, ok is false with the error EAGAIN; whoever is tired
+// of waiting calls it with last.
 func (p *Process) reapAdopted(last bool) (Exit, bool, error) {
 	if !p.gone() {
 		return Exit{Code: -1}, false, nil
 	}
 	status, known := exitInfo(p.pidfd)
+	if !known {
+		status, known = p.zombieStatus()
+	}
 	if !known && !last {
 		return Exit{Code: -1}, false, syscall.EAGAIN
 	}
