@@ -77,6 +77,18 @@ func isOrphan(pid int, stateDir string, keeper int) bool {
 	return ok && int(owner.Uid) == os.Geteuid() && parent != keeper && !isKeeperOf(parent, pid)
 }
 
+// bereft says whether an engine that has just answered is one whose keeper is dead:
+// it is about to end. In another pid namespace their numbers are strangers', and
+// nothing is said.
+func bereft(keeper, engine int) bool {
+	line, err := os.ReadFile("/proc/" + strconv.Itoa(engine) + "/cmdline")
+	if err != nil || !bytes.HasPrefix(line, []byte("qsuper\x00engine\x00")) {
+		return false
+	}
+	parent := parentOf(engine)
+	return parent > 0 && parent != keeper
+}
+
 // isKeeperOf says whether an engine's parent is a keeper, which lives although nobody
 // holds the state directory: somebody has removed that under it.
 func isKeeperOf(parent, engine int) bool {

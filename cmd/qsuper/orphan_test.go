@@ -49,6 +49,14 @@ func TestEndOrphans(t *testing.T) {
 	if ended := endOrphans(dir, 1); !slices.Equal(ended, []int{hung.Process.Pid}) {
 		t.Errorf("ended %v, not %d", ended, hung.Process.Pid)
 	}
+	for pid, dead := range map[int]bool{others[0].Process.Pid: true, os.Getpid(): false, 0: false} {
+		if bereft(1, pid) != dead {
+			t.Errorf("%d has lost its keeper: %v", pid, !dead)
+		}
+	}
+	if bereft(os.Getpid(), others[0].Process.Pid) {
+		t.Error("an engine whose keeper lives counts as one that has lost it")
+	}
 	for _, cmd := range others {
 		if err := cmd.Process.Signal(syscall.Signal(0)); err != nil {
 			t.Errorf("%v: %v", cmd.Args, err)

@@ -60,10 +60,10 @@ func runStart(ctx context.Context, c *control.Client, names []string, wait waitO
 
 func runStartDaemon(ctx context.Context, c *control.Client, start func() error, out *screen) error {
 	st, err := c.Status(ctx, control.StatusQuery{})
-	if err == nil {
+	if err == nil && !bereft(st.Daemon.KeeperPID, st.Daemon.EnginePID) {
 		return started(out, st, "runs already")
 	}
-	if _, none := errors.AsType[*control.NoDaemon](err); !none {
+	if _, none := errors.AsType[*control.NoDaemon](err); err != nil && !none {
 		return err
 	}
 	if err := start(); err != nil {
