@@ -14,7 +14,7 @@ RACE     = $(shell $(GO) list ./... | grep -vE "^qsuper/(config|internal|plan|sc
 DURATION ?= 10m
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test unit servers acceptance faults hosts soak simulate race lint check bench dist nfpm generate packages clean
+.PHONY: help build demo test unit servers acceptance faults generic hosts soak simulate race lint check bench dist nfpm generate packages clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,10 @@ acceptance: build ## the binary with real brokers, databases and third-party con
 
 faults: ## kills, full disks, dead brokers, consumers that misbehave
 	QSUPER_FAULTS=all $(GO) test -count=1 -timeout 40m -v -run 'TestFaults|TestCatalogue|TestElsewhere' ./test/faults
+
+generic: ## what runs on other machines than amd64 (no assembly, an exec helper), on this one
+	GOFLAGS=-tags=novfork $(GO) test -race ./internal/vfork ./proc ./keeper
+	GOFLAGS=-tags=novfork $(GO) test -count=1 -timeout 20m -run 'TestFaults|TestElsewhere' ./test/faults
 
 hosts: ## two hosts in namespaces and each lock type: every fault, then random ones for DURATION=10m; SEED=… does a run again
 	QSUPER_HOSTS=all $(GO) test -count=1 -timeout 20m -v -run 'TestHosts' ./test/hosts

@@ -1,3 +1,5 @@
+//go:build !novfork
+
 package vfork
 
 import "unsafe"

@@ -1,3 +1,5 @@
+//go:build !novfork
+
 #include "textflag.h"
 #include "go_asm.h"
 
