@@ -167,7 +167,9 @@ func open(opt Options) (*keeper, error) {
 	// What the keeper itself inherited by accident stops here. An older kernel
 	// (before 5.11) refuses, and consumers inherit it too.
 	_ = unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC)
-	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+	// The first process of a container is that anyway, also where it is emulated and
+	// cannot ask (qemu, for another architecture).
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil && os.Getpid() != 1 {
 		return nil, fmt.Errorf("become the reaper of orphans: %w", err)
 	}
 	if err := proc.Supported(); err != nil {

@@ -151,9 +151,30 @@ func (p *Process) forkExec(s *Spec) error {
 	if s.Cgroup > 0 {
 		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, s.Cgroup
 	}
-	if err := p.fork(s, path, argv, &attr); err != nil {
+	err := p.fork(s, path, argv, &attr)
+	if err == syscall.EINVAL && attr.Sys.PidFD != nil {
+		err = p.forkThenOpen(s, path, argv, &attr)
+	}
+	if err != nil {
 		return explain(s, err)
 	}
+	return nil
+}
+
+// forkThenOpen is for emulators of other machines (qemu) that know pidfds, but not at
+// a fork. Whoever reaps strangers leaves this process's own children alone.
+func (p *Process) forkThenOpen(s *Spec, path string, argv []string, attr *syscall.ProcAttr) error {
+	attr.Sys.PidFD = nil
+	if err := p.fork(s, path, argv, attr); err != nil {
+		return err
+	}
+	fd, err := unix.PidfdOpen(p.PID, 0)
+	if err != nil {
+		_ = syscall.Kill(p.PID, syscall.SIGKILL)
+		_, _ = unix.Wait4(p.PID, nil, 0, nil)
+		return err
+	}
+	p.pidfd = fd
 	return nil
 }
 
