@@ -20,7 +20,8 @@ import (
 const startLimit = 30 * time.Second
 
 // startBackground starts a daemon that lives on when this command ends, and
-// returns once it answers. Its own log goes to qsuper.log in the log directory.
+// returns once it answers: by systemd where that has a service for the file, else
+// by itself, with a log of its own in qsuper.log in the log directory.
 func startBackground(ctx context.Context, o startOptions) error {
 	path, err := config.Find(o.config)
 	if err != nil {
@@ -29,6 +30,9 @@ func startBackground(ctx context.Context, o startOptions) error {
 	cfg, err := loadChecked(path)
 	if err != nil {
 		return err
+	}
+	if serviceRuns(ctx, path) {
+		return startService(ctx)
 	}
 	if err := os.MkdirAll(cfg.Daemon.LogDir, 0o750); err != nil {
 		return fmt.Errorf("create log directory: %w", err)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -22,7 +21,7 @@ const askSystemd = 2 * time.Second
 func checkUnit(ctx context.Context, cfg *config.Config) []config.Problem {
 	ctx, cancel := context.WithTimeout(ctx, askSystemd)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, "systemctl", "show", "qsuper.service", "--property=ExecStart,TimeoutStopUSec,FileDescriptorStoreMax").Output()
+	out, err := exec.CommandContext(ctx, "systemctl", "show", serviceName, "--property=ExecStart,TimeoutStopUSec,FileDescriptorStoreMax").Output()
 	if err != nil {
 		return nil
 	}
@@ -34,8 +33,7 @@ const writeUnitAgain = `write the unit again: qsuper unit >/etc/systemd/system/q
 
 // unitProblems judges what systemctl has shown of the unit.
 func unitProblems(shown string, cfg *config.Config) []config.Problem {
-	path, err := filepath.Abs(cfg.Path)
-	if err != nil || !strings.Contains(shown, " "+path+" ;") { // it runs another file
+	if !unitIsFor(shown, cfg.Path) {
 		return nil
 	}
 	return append(unitTooShort(property(shown, "TimeoutStopUSec"), cfg), unitHoldsTooFew(property(shown, "FileDescriptorStoreMax"), cfg)...)

@@ -52,7 +52,7 @@ func (a *app) findDaemon() (socket, file string, err error) {
 	}
 	standard := standardSocket(a.getenv, os.Geteuid(), "")
 	named := a.config != "" || a.getenv("QSUPER_CONFIG") != ""
-	if !named && !exists("qsuper.yaml") && exists(standard) {
+	if _, err := os.Lstat(standard); err == nil && !named && !exists("qsuper.yaml") { // what cannot be seen is not one's own
 		return standard, "", nil
 	}
 	path, err := config.Find(a.config)
@@ -71,9 +71,21 @@ func (a *app) findDaemon() (socket, file string, err error) {
 		return "", "", err
 	}
 	if err != nil {
-		return standard, "", nil
+		return a.systemSocket(path, standard), "", nil
 	}
 	return socket, file, nil
+}
+
+// systemFile is the file of the host's own daemon, which root runs.
+const systemFile = "/etc/qsuper/qsuper.yaml"
+
+// systemSocket is where the daemon of a file is that names no socket: the system's
+// runs as root, whoever asks, and a user who has a daemon of his own was found to have one before.
+func (a *app) systemSocket(file, standard string) string {
+	if file == systemFile && exists(filepath.Dir(rootSocket)) {
+		return rootSocket
+	}
+	return standard
 }
 
 // socketIn reads daemon.socket.path of a file and nothing else: a file that is
@@ -97,7 +109,7 @@ func (a *app) socketIn(file string) (string, error) {
 	if s := valueOf(daemon, "state_dir"); s != nil && s.Value != "" {
 		state = within(file, s.Value)
 	}
-	return standardSocket(a.getenv, os.Geteuid(), state), nil
+	return a.systemSocket(file, standardSocket(a.getenv, os.Geteuid(), state)), nil
 }
 
 // A file that is no YAML any more often still holds the line that matters.
@@ -151,10 +163,13 @@ func within(file, path string) string {
 	return filepath.Join(filepath.Dir(file), path)
 }
 
+// rootSocket is where root's daemon answers if its file names no other.
+const rootSocket = "/run/qsuper/qsuper.sock"
+
 // standardSocket is the path package config gives a file that names none.
 func standardSocket(getenv func(string) string, euid int, stateDir string) string {
 	if euid == 0 {
-		return "/run/qsuper/qsuper.sock"
+		return rootSocket
 	}
 	if dir := getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
 		return filepath.Join(dir, "qsuper", "qsuper.sock")

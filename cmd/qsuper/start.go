@@ -28,8 +28,9 @@ func newStartCmd(a *app) *cobra.Command {
 			"  qsuper start orders mails",
 		Short: "Start the daemon in the background; with names, want those consumers up",
 		Long: "Without names: starts the daemon in the background and returns when it answers; one that\n" +
-			"runs already is left alone. With names: ends a stop of these consumers and returns when\n" +
-			"they run as far as their gates allow, after 30 s at most unless --timeout says otherwise." +
+			"runs already is left alone. Where systemd has a qsuper.service for the file, root has it\n" +
+			"started by systemd. With names: ends a stop of these consumers and returns when they run\n" +
+			"as far as their gates allow, after 30 s at most unless --timeout says otherwise." +
 			exitHelp(exitDone, exitFailed, exitNoDaemon, exitHeld, exitConfig),
 		Args:              args(0, -1),
 		ValidArgsFunction: a.completeNames,

@@ -395,3 +395,20 @@ func TestTheUnitIsSound(t *testing.T) {
 	}
 	t.Log(last)
 }
+
+// TestStartIsSystemds: a stop and a start by qsuper's own commands leave the
+// daemon where systemd sees it, and a user who may not ask it hears that.
+func TestStartIsSystemds(t *testing.T) {
+	b, before, _ := up(t, file, "")
+	b.must("/srv/qsuper", "stop", "--config", "/srv/qsuper.yaml")
+	said := b.must("/srv/qsuper", "start", "--config", "/srv/qsuper.yaml") // the unit may not have ended yet
+	s, ok := b.status()
+	if !ok || s.Daemon.KeeperPID == before.Daemon.KeeperPID || strconv.Itoa(s.Daemon.KeeperPID) != b.property("MainPID") || b.property("ActiveState") != "active" {
+		t.Errorf("%s\nkeeper %d, before %d, systemd has %s, %s", said, s.Daemon.KeeperPID, before.Daemon.KeeperPID, b.property("MainPID"), b.property("ActiveState"))
+	}
+	b.must("sh", "-c", "mkdir -p /etc/qsuper && cp /srv/qsuper.yaml /etc/qsuper && chmod 600 /etc/qsuper/qsuper.yaml && cp /srv/qsuper /usr/local/bin/qsuper-test")
+	o := b.try("setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups", "/usr/local/bin/qsuper-test", "status")
+	if o.code == 0 || !strings.Contains(o.text, "/run/qsuper/qsuper.sock") || !strings.Contains(o.text, "root") {
+		t.Errorf("nobody asks: exit %d: %s", o.code, o.text)
+	}
+}
