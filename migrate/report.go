@@ -34,7 +34,7 @@ func (i Item) String() string {
 	switch {
 	case i.File != "" && i.Line > 0:
 		parts = append(parts, fmt.Sprintf("%s:%d", i.File, i.Line))
-	case i.File != "":
+	case i.File != "" && i.Key != "everywhere": // that is no place
 		parts = append(parts, i.File)
 	}
 	parts = append(parts, string(i.Level))

@@ -125,7 +125,8 @@ func (c *converter) sections() {
 		switch kind {
 		case "program", "fcgi-program", "eventlistener", "group", "supervisord", "include", "supervisorctl":
 		case "unix_http_server":
-			lost("there is no XML-RPC; supervisorctl's counterpart is qsuper, with a socket of its own (daemon.socket)")
+			c.report.Add(migrate.Changed, s.file, s.line, "", "["+name+"]", "supervisorctl's counterpart is qsuper, with a socket of its own (daemon.socket); "+
+				"`qsuper status --supervisor` prints supervisorctl's columns for scripts; programs that speak XML-RPC have no counterpart")
 		case "inet_http_server":
 			lost("there is no XML-RPC over TCP; `qsuper status` works on the host itself")
 		case "rpcinterface":
@@ -182,6 +183,7 @@ func (c *converter) everywhere() {
 	if names := c.renamed(); names != "" {
 		all("names: %s", names)
 	}
+	all("stop Supervisor before qsuper starts (systemctl disable --now supervisor), or everything runs twice")
 }
 
 // without lists the consumers of programs that lack an option.
