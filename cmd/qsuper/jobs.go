@@ -163,7 +163,7 @@ type jobExplainOptions struct {
 	config string
 	name   string
 	from   string
-	span   time.Duration
+	span   span
 }
 
 func newJobsExplainCmd(a *app) *cobra.Command {
@@ -181,7 +181,8 @@ func newJobsExplainCmd(a *app) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&o.from, "from", "", "beginning, in the job's zone: 2026-03-29, \"2026-03-29 01:30\", or with an offset 2026-03-29T01:30:00+01:00 (default now)")
-	cmd.Flags().DurationVar(&o.span, "for", 24*time.Hour, "how long from then on")
+	o.span = span{time: 24 * time.Hour}
+	cmd.Flags().Var(&o.span, "for", "how long from then on: 72h, 3d, 2w")
 	return cmd
 }
 
@@ -194,10 +195,11 @@ func runJobsExplain(o jobExplainOptions, out *screen, now clockFunc) error {
 	if err != nil {
 		return err
 	}
-	if o.span <= 0 {
+	until := o.span.after(from)
+	if !until.After(from) {
 		return usage("give a duration such as 72h", "--for must be more than 0")
 	}
-	x := firesOf(job, from, o.span, control.MaxFires)
+	x := firesOf(job, from, until.Sub(from), control.MaxFires)
 	if out.json {
 		return printJSON(out, x)
 	}
