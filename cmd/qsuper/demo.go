@@ -296,7 +296,7 @@ func (d *demo) draw(st control.Status) {
 	}
 	d.out.measure()
 	var page bytes.Buffer
-	statusView{screen: d.out.to(&page), now: d.now()}.print(st)
+	_ = statusView{screen: d.out.to(&page), now: d.now()}.print(st) // into memory
 	text := ""
 	if d.drawn > 0 {
 		text = fmt.Sprintf("\x1b[%dA\r", d.drawn)

@@ -52,17 +52,18 @@ type engineOptions struct {
 
 // engine is everything that lives in the second process.
 type engine struct {
-	pipes  *pipes      // held for the next keeper
-	gone   atomic.Bool // the keeper has died
-	client *keeper.Client
-	hello  keeper.Hello
-	runner *runner.Runner
-	server *control.Server
-	log    *slog.Logger
-	life   context.Context
-	stops  sync.WaitGroup // stops of everything that are under way
-	done   chan struct{}  // closed when everything has been stopped
-	end    sync.Once
+	pipes   *pipes      // held for the next keeper
+	gone    atomic.Bool // the keeper has died
+	hurried atomic.Bool // everything is being stopped without grace
+	client  *keeper.Client
+	hello   keeper.Hello
+	runner  *runner.Runner
+	server  *control.Server
+	log     *slog.Logger
+	life    context.Context
+	stops   sync.WaitGroup // stops of everything that are under way
+	done    chan struct{}  // closed when everything has been stopped
+	end     sync.Once
 
 	pings    chan struct{} // the keeper asks whether we live
 	watchdog time.Duration // how often the service manager wants to hear from us; 0: never
@@ -153,6 +154,9 @@ func (e *engine) run(ctx context.Context) error {
 		err := e.client.Run(link, e.handle)
 		if errors.Is(err, keeper.ErrGone) && !e.stopped() {
 			e.gone.Store(true)
+			if e.hurried.Load() { // told twice it does not wait for anybody
+				err = nil
+			}
 		}
 		errs <- err
 		stop()
@@ -238,6 +242,9 @@ func (e *engine) finish() { e.end.Do(func() { close(e.done) }) }
 // anybody waits for the reply.
 func (e *engine) stopAll(now bool) <-chan runner.Reply {
 	replies := make(chan runner.Reply, 1)
+	if now {
+		e.hurried.Store(true)
+	}
 	e.log.Info("stopping everything", "now", now)
 	over := make(chan struct{})
 	e.stops.Go(func() { e.stopping(over) })

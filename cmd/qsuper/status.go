@@ -89,11 +89,9 @@ func (o statusOptions) print(out *screen, st control.Status, now clockFunc) erro
 	case out.json:
 		return printJSON(out, st)
 	case o.fleet:
-		v.fleet(st)
-	default:
-		v.print(st)
+		return v.fleet(st)
 	}
-	return nil
+	return v.print(st)
 }
 
 // healthy is exit 3 when something that should be up is not.

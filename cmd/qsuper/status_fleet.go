@@ -18,7 +18,7 @@ func errAlone(st control.Status) error {
 
 // fleet shows the hosts that share a store with this one: first the hosts, then
 // each consumer with the hosts on which it runs, or why it does not.
-func (v statusView) fleet(st control.Status) {
+func (v statusView) fleet(st control.Status) error {
 	var page bytes.Buffer
 	out := v.Writer
 	v.screen = v.to(&page)
@@ -32,7 +32,8 @@ func (v statusView) fleet(st control.Status) {
 		v.printf("\n")
 		v.fleetConsumers(st, l)
 	}
-	_, _ = page.WriteTo(out)
+	_, err := page.WriteTo(out)
+	return err
 }
 
 func (v statusView) fleetHead(st control.Status, l control.LockStatus) {

@@ -62,7 +62,9 @@ func TestNothingWraps(t *testing.T) {
 		st := scenario(name, noon).status
 		for width := 40; width <= 200; width++ {
 			out, text, _ := paper(width)
-			statusView{screen: out, now: noon}.print(st)
+			if err := (statusView{screen: out, now: noon}).print(st); err != nil {
+				t.Error(err)
+			}
 			for line := range strings.SplitSeq(text.String(), "\n") {
 				if w := runewidth.StringWidth(line); w > width {
 					t.Errorf("%s at %d columns has a line of %d: %s", name, width, w, line)

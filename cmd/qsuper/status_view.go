@@ -20,7 +20,7 @@ type statusView struct {
 }
 
 // print writes everything at once, so that a slow terminal shows no half table.
-func (v statusView) print(st control.Status) {
+func (v statusView) print(st control.Status) error {
 	var page bytes.Buffer
 	out := v.Writer
 	v.screen = v.to(&page)
@@ -41,7 +41,8 @@ func (v statusView) print(st control.Status) {
 		v.slots(st.Consumers)
 	}
 	v.footer(st.Consumers)
-	_, _ = page.WriteTo(out)
+	_, err := page.WriteTo(out)
+	return err
 }
 
 func (v statusView) daemon(st control.Status) {
