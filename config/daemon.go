@@ -13,7 +13,7 @@ import (
 // safe in file names, in shells and in keys of other systems.
 var validName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
 
-const nameRule = "use 1 to 128 letters, digits, dots, underscores and dashes, starting with a letter or digit"
+const nameRule = "use 1 to 128 ASCII letters, digits, dots, underscores and dashes, starting with a letter or digit"
 
 // maxSocketPath is what fits into sockaddr_un with its final NUL (unix(7)).
 const maxSocketPath = 107

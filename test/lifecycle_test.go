@@ -167,7 +167,7 @@ func TestBadFile(t *testing.T) {
 	if c := d.UntilRunning("orders", 1); fmt.Sprint(c.PIDs()) != fmt.Sprint(pids) {
 		t.Errorf("pids went from %v to %v", pids, c.PIDs())
 	}
-	if r := d.Must("plan"); r.Stdout != "nothing to do, 1 consumer unchanged\n" {
+	if r := d.Must("plan"); r.Stdout != "nothing to do, 1 consumer or job unchanged\n" {
 		t.Errorf("the plan for the same file:\n%s", r.Stdout)
 	}
 	d.Must("reload")

@@ -119,7 +119,7 @@ func TestReload(t *testing.T) {
 	if err := runReload(t.Context(), c, out); err != nil {
 		t.Fatal(err)
 	}
-	want := "warning: a: careful\nadded    mails\nchanged  orders\nremoved  old\n12 consumers unchanged\n"
+	want := "warning: a: careful\nadded    mails\nchanged  orders\nremoved  old\n12 consumers and jobs unchanged\n"
 	if text.String() != want || errs.String() != "" {
 		t.Errorf("got:\n%s%s", text, errs)
 	}
@@ -152,7 +152,7 @@ change  sms: what runs goes on
 remove  old: running instances finish
 change  connection db
 change  daemon.interval
-12 consumers unchanged
+12 consumers and jobs unchanged
 `
 	if text.String() != want || errs.String() != "" {
 		t.Errorf("got:\n%s%s", text, errs)

@@ -204,6 +204,9 @@ func replyOf(r runner.Reply) control.CommandReply {
 		out := control.Outcome{Consumer: o.Consumer, Slot: o.Slot, Phase: o.State.Phase.String(), PID: o.State.PID}
 		if o.State.Phase != slot.Running {
 			out.Reason = o.State.Reason.String()
+			if o.State.Reason.Code == slot.OK {
+				out.Reason = "about to start"
+			}
 		}
 		if o.Exit != nil {
 			e := exitStatus(*o.Exit)

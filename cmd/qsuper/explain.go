@@ -71,6 +71,9 @@ func (v explainView) print(ex control.Explain) {
 		v.section("Last exits, newest first")
 		v.exits(ex)
 	}
+	if ex.State == "backoff" {
+		v.printf("\nwhat it printed: qsuper logs %s\n", name)
+	}
 }
 
 func (v explainView) section(title string) { v.printf("\n%s\n", v.paint(bold, title)) }

@@ -76,7 +76,7 @@ func printPlan(out *screen, r control.ReloadReply) {
 	for _, key := range r.Settings {
 		line("change", yellow, key, "")
 	}
-	text := plural(r.Unchanged, "consumer") + " unchanged"
+	text := unchanged(r)
 	if len(r.Added)+len(r.Changed)+len(r.Removed)+len(r.Connections)+len(r.Settings) == 0 {
 		text = "nothing to do, " + text
 	}

@@ -57,14 +57,23 @@ func printReload(out *screen, r control.ReloadReply) {
 		word  string
 		style style
 		names []string
-	}{{"added", green, r.Added}, {"changed", yellow, r.Changed}, {"removed", red, r.Removed}} {
+	}{{"added", green, r.Added}, {"changed", yellow, r.Changed}, {"removed", red, r.Removed},
+		{"changed", yellow, r.Connections}, {"changed", yellow, r.Settings}} {
 		for _, name := range part.names {
 			out.printf("%s  %s\n", out.paint(part.style, fmt.Sprintf("%-7s", part.word)), oneLine(name))
 		}
 	}
-	text := plural(r.Unchanged, "consumer") + " unchanged"
-	if len(r.Added)+len(r.Changed)+len(r.Removed) == 0 {
+	text := unchanged(r)
+	if len(r.Added)+len(r.Changed)+len(r.Removed)+len(r.Connections)+len(r.Settings) == 0 {
 		text = "nothing to do, " + text
 	}
 	out.printf("%s\n", strings.TrimSpace(text))
+}
+
+// unchanged counts what stays as it was.
+func unchanged(r control.ReloadReply) string {
+	if r.Unchanged == 1 {
+		return "1 consumer or job unchanged"
+	}
+	return fmt.Sprintf("%d consumers and jobs unchanged", r.Unchanged)
 }
