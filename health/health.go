@@ -8,6 +8,7 @@ package health
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"time"
 )
@@ -64,6 +65,26 @@ type Holder interface {
 
 	// Lag is how old the answer may be; 0 = this connection cannot tell.
 	Lag() time.Duration
+}
+
+// Lister is a Conn that can name the messages in progress.
+type Lister interface {
+	Conn
+
+	// InProgress lists the messages of a queue that somebody has taken and not finished,
+	// for however long. Everything in it was so at one moment between call and return. An
+	// error means that nothing is known; it is in words for a user, and may hold secrets.
+	// ErrUnlisted: this queue can only be counted.
+	InProgress(ctx context.Context, q Queue) ([]Taken, error)
+}
+
+// ErrUnlisted is returned for a queue whose messages have no names that are known.
+var ErrUnlisted = errors.New("messages in progress can be counted only")
+
+// Taken is a message in progress.
+type Taken struct {
+	ID  string
+	Age time.Duration // since it was taken, by the server's own clock; NotKnown if that cannot be said
 }
 
 // State says what is known of a queue.

@@ -139,8 +139,13 @@ func (r *run) frosty(now time.Duration) {
 	}
 }
 
-// endIdle ends a run that holds no message, as it stands.
+// endIdle ends a run that holds no message, as it stands. One that has gone on by now, as
+// the engine took too long to say so, may hold one again: that is said.
 func (r *run) endIdle() {
+	if r.frost.thawAt == never || r.frost.lookAt != never {
+		r.slot.k.engine.tell(frameFrozen, Frozen{Slot: r.slot.name, Run: r.id, Err: "its processes have gone on"})
+		return
+	}
 	r.idle = true
 	r.kill()
 }

@@ -114,3 +114,25 @@ func TestNobodyIsLeftFrozen(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 }
+
+// Who was said to stand still and hold nothing, and has gone on since, is not ended for
+// that: the engine is told, and looks again.
+func TestWhoHasGoneOnIsNotIdle(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	l, _ := r.connect()
+	l.start(slot0, 1, r.spec(slot0, "echo up; exec sleep 1000"))
+	r.says(slot0, "up")
+	l.ask(l.Stop(StopRequest{Slot: slot0, Run: 1, Stop: Stop{Grace: time.Hour, Hold: true}}))
+	l.frozen(slot0, 1)
+	l.ask(l.Freeze(FreezeRequest{Slot: slot0, Run: 1}))
+	l.ask(l.Stop(StopRequest{Slot: slot0, Run: 1, Idle: true}))
+	if f := get[Frozen](l); f.Err == "" {
+		t.Errorf("%+v", f)
+	}
+	l.frozen(slot0, 1)
+	l.ask(l.Stop(StopRequest{Slot: slot0, Run: 1, Idle: true}))
+	if e := get[Exited](l); e.Step != StepIdle {
+		t.Errorf("%+v", e)
+	}
+}

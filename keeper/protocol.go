@@ -174,7 +174,7 @@ type (
 		Run  uint64 `json:"run"`
 		Stop Stop   `json:"stop"`
 		Now  bool   `json:"now,omitempty"`
-		Idle bool   `json:"idle,omitempty"` // it holds no message: end it as it stands
+		Idle bool   `json:"idle,omitempty"` // it stands still and holds no message: end it so
 	}
 
 	// FreezeRequest lets the processes of a run stand still, which Frozen answers,
@@ -283,7 +283,7 @@ type (
 		Fenced    bool          `json:"fenced,omitempty"` // because the lease runs out
 	}
 
-	// Frozen says that the processes of a run stand still.
+	// Frozen says that the processes of a run stand still, or that they do not.
 	Frozen struct {
 		Slot string `json:"slot"`
 		Run  uint64 `json:"run"`

@@ -214,13 +214,11 @@ func (b *board) kind(name string) string {
 // holder opens a connection of its own to ask who holds what. It is the caller's to
 // close.
 func (b *board) holder(name string) (health.Holder, error) {
-	b.mu.Lock()
-	p := b.pollers[name]
-	b.mu.Unlock()
-	if p == nil {
-		return nil, errors.New("the connection is not there any more")
+	spec := b.spec(name)
+	if spec == nil {
+		return nil, errGone
 	}
-	conn, err := p.cfg.Spec.Open()
+	conn, err := spec.Open()
 	if err != nil {
 		return nil, err
 	}
@@ -229,6 +227,18 @@ func (b *board) holder(name string) (health.Holder, error) {
 		return nil, errors.Join(errors.New("the connection does not tell of clients"), conn.Close())
 	}
 	return h, nil
+}
+
+var errGone = errors.New("the connection is not there any more")
+
+// spec is how a connection is opened; nil: there is none of that name.
+func (b *board) spec(name string) health.Spec {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if p := b.pollers[name]; p != nil {
+		return p.cfg.Spec
+	}
+	return nil
 }
 
 // demand has a connection looked at now, and answer called with what was seen, if

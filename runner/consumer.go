@@ -191,7 +191,7 @@ func (c *consumer) handle(m any, now time.Time) {
 		})
 	case keeper.Frozen:
 		c.with(m.Slot, func(u *unit) { c.frozen(u, m, now) })
-	case glance, heard:
+	case listed, heard:
 		c.seen(m, now)
 	case keeper.Exited:
 		c.with(m.Slot, func(u *unit) { c.exited(u, m, now) })

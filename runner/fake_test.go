@@ -184,6 +184,9 @@ func (k *fakeKeeper) Stop(r keeper.StopRequest) error {
 		c.why = r.Stop.Why
 	}
 	if r.Idle {
+		if !c.frozen {
+			k.t.Errorf("%s: ended as idle though it does not stand still", r.Slot)
+		}
 		if k.onIdle != nil {
 			k.onIdle()
 		}

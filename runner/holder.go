@@ -7,12 +7,14 @@ import (
 
 	"qsuper/health"
 	"qsuper/keeper"
+	"qsuper/plan"
 	"qsuper/proc"
 	"qsuper/slot"
 )
 
 // Times of asking a broker what a process holds.
 const (
+	firstPause = 10 * time.Millisecond
 	scoutPause = time.Second     // between two questions while all go on
 	askLimit   = 5 * time.Second // for the answers to one round of questions
 )
@@ -24,6 +26,20 @@ const (
 // lose its connection, is not made to stand still at all. But the broker looks at a
 // consumer in step with that: one that works evenly is always seen in the same
 // moment of it. So now and then it has to stand still all the same.
+
+// heldSearch is the search for a safe point with a broker that tells of clients.
+type heldSearch struct {
+	next     time.Time // of the next look; zero: now
+	began    time.Time // of the look under way; zero: none is
+	number   int       // of the look, so that late answers are told apart
+	limit    time.Duration
+	scouting bool             // the broker is asked before any stands still
+	waiting  map[*unit]uint64 // runs that do not stand still yet
+	still    map[*unit]uint64 // runs that do
+	pids     map[*unit][]int  // of those
+	went     time.Time        // since when nobody has stood still for long
+	confirm  time.Time        // when to ask what they hold; zero: not now
+}
 
 // heard is what a broker said of processes that are to stop.
 type heard struct {
@@ -39,11 +55,84 @@ func (c *consumer) tells() bool {
 	return k.Holder && !k.InFlightNow
 }
 
+// askAround goes on with the search and says when to look again.
+func (c *consumer) askAround(now time.Time) time.Time {
+	s := &c.safe.held
+	if s.went.IsZero() {
+		s.went = now
+	}
+	switch {
+	case s.began.IsZero() && now.Before(s.next):
+		return s.next
+	case s.began.IsZero():
+		s.limit, s.pids = glanceLimit+askLimit+c.lag(), map[*unit][]int{}
+		c.scout(now)
+	case now.Sub(s.began) >= s.limit:
+		c.goOn(now)
+		return s.next
+	case !s.confirm.IsZero() && !now.Before(s.confirm):
+		s.confirm = time.Time{}
+		c.askHeld(s.pids)
+	}
+	return plan.Sooner(s.confirm, s.began.Add(s.limit))
+}
+
+// standsFor notes that a process stands still, or that it does not.
+func (c *consumer) standsFor(u *unit, m keeper.Frozen, now time.Time) {
+	s := &c.safe.held
+	switch {
+	case m.Err != "" && (s.waiting[u] == m.Run || s.still[u] == m.Run):
+		c.goOn(now)
+	case s.waiting[u] == m.Run && m.Err == "":
+		delete(s.waiting, u)
+		s.still[u], s.pids[u] = m.Run, m.PIDs
+		c.letSettle(now)
+	}
+}
+
+// leaves is told of every exit: who is gone need not stand still.
+func (c *consumer) leaves(u *unit, now time.Time) {
+	s := &c.safe.held
+	_, waits := s.waiting[u]
+	delete(s.waiting, u)
+	delete(s.still, u)
+	delete(s.pids, u)
+	if waits {
+		c.letSettle(now)
+	}
+}
+
+// letGo ends the search, and lets everybody go on.
+func (c *consumer) letGo(now time.Time) {
+	if s := &c.safe.held; !s.began.IsZero() || !s.went.IsZero() {
+		c.goOn(now)
+		*s = heldSearch{number: s.number + 1}
+	}
+}
+
+// goOn ends a look and lets everybody go on. Who stood still for long is to go on for as
+// long, or its message takes twice its time.
+func (c *consumer) goOn(now time.Time) {
+	s := &c.safe.held
+	for _, runs := range []map[*unit]uint64{s.waiting, s.still} {
+		for u, run := range runs {
+			c.send(c.r.keeper.Freeze(keeper.FreezeRequest{Slot: u.key, Run: run}))
+		}
+	}
+	s.next = now.Add(scoutPause)
+	if len(s.still)+len(s.waiting) > 0 {
+		s.went = now
+		s.next = now.Add(c.lag()*time.Duration(6+s.number%5)/10 + firstPause)
+	}
+	s.waiting, s.still, s.pids = nil, nil, nil
+	s.began, s.confirm, s.scouting = time.Time{}, time.Time{}, false
+}
+
 // scout begins a look: it asks what those that are to stop have held lately.
 func (c *consumer) scout(now time.Time) {
-	s := &c.safe
+	s := &c.safe.held
 	s.number++
-	s.began, s.next, s.confirm, s.sure = now, time.Time{}, time.Time{}, false
+	s.began, s.confirm = now, time.Time{}
 	s.waiting, s.still = map[*unit]uint64{}, map[*unit]uint64{}
 	s.scouting = true
 	pids := map[*unit][]int{}
@@ -58,7 +147,7 @@ func (c *consumer) scout(now time.Time) {
 // askHeld has the broker asked, and the answer put into the mailbox. A unit without
 // pids is looked up.
 func (c *consumer) askHeld(pids map[*unit][]int) {
-	number, runs, mains := c.safe.number, map[*unit]uint64{}, map[*unit]int{}
+	number, runs, mains := c.safe.held.number, map[*unit]uint64{}, map[*unit]int{}
 	for u := range pids {
 		runs[u], mains[u] = u.state.Run, u.state.PID
 	}
@@ -92,8 +181,8 @@ func (c *consumer) askHeld(pids map[*unit][]int) {
 	}()
 }
 
-func redacted(h health.Holder, err error) string {
-	if s, ok := h.(health.Secretive); ok {
+func redacted(conn health.Conn, err error) string {
+	if s, ok := conn.(health.Secretive); ok {
 		return health.Redact(s.Secrets(), err.Error())
 	}
 	return health.Redact(nil, err.Error())
@@ -101,14 +190,11 @@ func redacted(h health.Holder, err error) string {
 
 // told goes on with a look after an answer of the broker.
 func (c *consumer) told(a heard, now time.Time) {
-	s := &c.safe
+	s := &c.safe.held
 	if a.number != s.number || s.began.IsZero() || !c.searches() {
 		return
 	}
-	if a.err != nil && a.err.Error() != s.why {
-		s.why = a.err.Error()
-		c.r.log.Warn("no safe point can be seen", "consumer", c.name, "reason", s.why)
-	}
+	c.cannot(a.err)
 	if s.scouting {
 		s.scouting = false
 		c.stopStill(a.free)
@@ -133,7 +219,7 @@ func (c *consumer) told(a heard, now time.Time) {
 func (c *consumer) stopStill(runs map[*unit]uint64) {
 	for u, run := range runs {
 		if u.state.Phase == slot.Draining && u.state.Run == run {
-			c.safe.waiting[u] = run
+			c.safe.held.waiting[u] = run
 			c.send(c.r.keeper.Freeze(keeper.FreezeRequest{Slot: u.key, Run: run, On: true}))
 		}
 	}
@@ -141,7 +227,7 @@ func (c *consumer) stopStill(runs map[*unit]uint64) {
 
 // letSettle waits, once all that are looked at stand still, until the broker knows.
 func (c *consumer) letSettle(now time.Time) {
-	s := &c.safe
+	s := &c.safe.held
 	switch {
 	case s.began.IsZero() || s.scouting || len(s.waiting) > 0:
 	case len(s.still) == 0:

@@ -52,9 +52,7 @@ func (c *consumer) adopt(m keeper.SlotInfo, now time.Time) {
 	u.launched = now.Add(m.StartedAt.Sub(now))
 	c.step(u, now, slot.Adopt{Run: m.Run, PID: m.PID, Started: u.launched, Step: m.Stopping, Why: reasonOf(m.Why)})
 	if u.state.Phase == slot.Draining {
-		if c.searches() {
-			c.safe.next, c.safe.pause = now, firstPause // whether it was held or not
-		}
+		c.safe.on = c.safe.on || c.searches()   // whether it was held or not
 		u.state.Deadline = now.Add(m.Remaining) // for display: the keeper goes on counting
 	}
 }
@@ -117,6 +115,7 @@ func (c *consumer) renew() {
 func (c *consumer) reconfigure(cfg *config.Consumer, now time.Time) {
 	logs, before := c.cfg.Logs != cfg.Logs, c.finger()
 	c.removed = false
+	c.rest(now) // the connection may be another
 	c.configure(cfg)
 	finger := c.finger()
 	if before != finger {

@@ -82,6 +82,7 @@ type dialect struct {
 	before func(seconds int) string          // utc, so many seconds ago
 	since  func(now, then string) string     // seconds between two dates
 	stamp  string                            // now in the zone that TIMESTAMP columns are shown in
+	age    func(column string) string        // seconds since what a TIMESTAMP column says; nil: no layout needs it
 	limit  func(ms int64) (set, hint string) // makes the server itself end a statement
 	mark   string                            // quotes a name
 

@@ -62,6 +62,9 @@ var mysqlDialect = dialect{
 	since: func(now, then string) string {
 		return fmt.Sprintf("TIMESTAMPDIFF(SECOND, %s, %s)", then, now)
 	},
+	age: func(column string) string { // a TIMESTAMP as it is kept, whatever the zone
+		return fmt.Sprintf("UNIX_TIMESTAMP() - UNIX_TIMESTAMP(%s)", column)
+	},
 	// The first is a comment to MySQL, the second to MariaDB.
 	limit: func(ms int64) (string, string) {
 		return fmt.Sprintf("/*M!100101 SET STATEMENT max_statement_time = %d.%03d FOR */ ", ms/1000, ms%1000),

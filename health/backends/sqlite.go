@@ -51,6 +51,9 @@ var sqliteDialect = dialect{
 	since: func(now, then string) string {
 		return fmt.Sprintf("strftime('%%s', %s) - strftime('%%s', %s)", now, then)
 	},
+	age: func(column string) string {
+		return fmt.Sprintf("strftime('%%s', 'now') - strftime('%%s', %s)", column)
+	},
 	// A statement that is given up on is interrupted by the driver.
 	limit: func(int64) (string, string) { return "", "" },
 	verdict: func(err error) verdict {
@@ -148,6 +151,15 @@ func (c *sqliteFile) Measure(ctx context.Context, queues []health.Queue) ([]heal
 		return nil, err
 	}
 	return d.Measure(ctx, queues)
+}
+
+// InProgress implements health.Lister.
+func (c *sqliteFile) InProgress(ctx context.Context, q health.Queue) ([]health.Taken, error) {
+	d, err := c.current()
+	if err != nil {
+		return nil, err
+	}
+	return d.InProgress(ctx, q)
 }
 
 func (c *sqliteFile) Close() error {

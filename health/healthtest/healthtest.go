@@ -84,7 +84,9 @@ func Run(t *testing.T, s Suite) {
 		t.Run("wrong password", s.wrongPassword)
 	}
 	if s.Queues != nil {
-		t.Run("depth", s.depth)
+		var left health.Queue
+		t.Run("depth", func(t *testing.T) { left = s.depth(t) })
+		t.Run("names", func(t *testing.T) { s.names(t, left) })
 		t.Run("age", s.age)
 		t.Run("one bad queue", s.oneBadQueue)
 		t.Run("untouched", s.untouched)

@@ -26,7 +26,8 @@ func (p *probe) settled(q health.Queue, want health.Reading) {
 	}
 }
 
-func (s *Suite) depth(t *testing.T) {
+// depth counts, and returns the queue that it has left with a message taken, if it can.
+func (s *Suite) depth(t *testing.T) health.Queue {
 	p := s.open(t, s.Addr, s.Password, patience)
 	q := s.Queues.New(t)
 	want := health.Reading{State: health.OK, InFlight: health.NotKnown, Delayed: health.NotKnown}
@@ -59,6 +60,45 @@ func (s *Suite) depth(t *testing.T) {
 				t.Errorf("a missing queue is %+v", r)
 			}
 		}
+	}
+	return q
+}
+
+// names checks what a type says that is in progress: nothing in a new queue, and what
+// depth has left in its own.
+func (s *Suite) names(t *testing.T, left health.Queue) {
+	leaks(t)
+	s.listed(t, s.Queues.New(t), 0)
+	if s.Queues.Take != nil {
+		s.listed(t, left, 1)
+	}
+	if s.Queues.Missing != nil {
+		s.listed(t, s.Queues.Missing(t), -1)
+	}
+}
+
+// listed checks how many messages a type names that are in progress, if it names them;
+// -1: it must fail, as what is not there is not empty.
+func (s *Suite) listed(t *testing.T, q health.Queue, want int) {
+	t.Helper()
+	conn, err := s.Spec(t, s.Addr, s.Password).Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	l, ok := conn.(health.Lister)
+	if !ok {
+		return
+	}
+	list, err := l.InProgress(t.Context(), q)
+	switch {
+	case want < 0 && err == nil:
+		t.Errorf("what is in progress in a missing queue is %v", list)
+	case want < 0:
+	case err != nil || len(list) != want:
+		t.Errorf("%v are in progress, want %d (%v)", list, want, err)
+	case want > 0 && (list[0].ID == "" || list[0].Age > time.Minute || list[0].Age < health.NotKnown):
+		t.Errorf("in progress: %+v", list[0])
 	}
 }
 

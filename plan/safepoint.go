@@ -1,0 +1,284 @@
+package plan
+
+import (
+	"slices"
+	"time"
+
+	"qsuper/health"
+)
+
+// Times of the search for a safe point.
+const (
+	// safeSettle lies between the moment from which processes stand still and the first
+	// look that counts: a statement with which one of them takes a message may be under way.
+	safeSettle = 100 * time.Millisecond
+	// safeOlder is by how much a message must have been taken earlier than a process
+	// was started to be none of its own. It covers clocks that are corrected.
+	safeOlder = time.Minute
+
+	safeBeat     = 4 * time.Millisecond  // between two looks
+	safeSlow     = 20 * time.Millisecond // likewise, once a message takes long
+	safeRest     = 20 * time.Millisecond // for those that have stood still for nothing
+	safePatience = 100 * time.Millisecond
+	safeLong     = 10 * time.Second // is the most that others are waited for
+	safeBlind    = time.Second      // after a look that saw nothing
+	safeFreeze   = 5 * time.Second  // until processes stand still; the keeper says so earlier
+	safeTries    = 3                // in a turn
+	safeWait     = time.Second      // for the message of one whose turn it is, at least
+)
+
+// SafePoint is the search for moments at which processes that are to stop hold no
+// message, on a queue that names what is in progress but not whose it is. The rule:
+//
+//	Who stands still neither takes nor finishes a message. So when everything that was
+//	in progress a moment after it came to stand still has gone out of progress, it
+//	holds nothing.
+//
+// All others go on meanwhile, or nothing would go. As those that work without pause
+// hold nothing for an instant only, the search learns what a process seems to hold,
+// which is what remained while it stood still, and has it stand still again in the
+// moment when that is done. This is a guess that costs time when it is wrong; the
+// rule alone lets a process be ended.
+//
+// It is one slot's turn at a time, except that now and then all of them stand still
+// together, which ends idle ones at once. The zero value is a search that has not begun.
+type SafePoint struct {
+	next time.Time // of the next look
+
+	round  []int           // slots that are looked at; nil: none, all go on
+	awaits map[int]bool    // of round, those that do not stand still yet
+	asked  time.Time       // since when they were to
+	stood  time.Time       // since when all of them do
+	left   map[string]bool // what round may hold; nil: not looked at yet
+	first  time.Time       // when it was looked at first
+	moved  time.Time       // when something of it went last
+	until  time.Time       // when the round ends
+
+	guess    map[int]map[string]bool // what a slot seems to hold; none: not known
+	ended    map[int]bool            // slots of which it has been said that they may end
+	patience time.Duration           // what others seem to need for a message
+	fails    int                     // rounds for nothing
+
+	turn  int // the slot whose turn it is
+	since time.Time
+	tries int
+	all   bool // all of them are to be looked at together next
+}
+
+// SafeSlot is a slot whose process is to stop at a safe point.
+type SafeSlot struct {
+	N    int
+	Born time.Time // no later than the start of its process; zero: not known
+}
+
+// SafeLook is a look at the queue.
+type SafeLook struct {
+	Began  time.Time // when the queue was asked
+	Taken  []health.Taken
+	Failed bool // nothing is known
+	Stop   []SafeSlot
+	Others int // processes of the same consumer that are not to stop
+}
+
+// SafeMove is what is to happen after a look.
+type SafeMove struct {
+	Freeze, Thaw, End []int // slots
+}
+
+// Next is when to look again; zero: as soon as possible.
+func (s *SafePoint) Next() time.Time { return s.next }
+
+// Still notes that the process of a slot stands still.
+func (s *SafePoint) Still(n int, now time.Time) {
+	if s.awaits[n] {
+		delete(s.awaits, n)
+		s.stood = now
+		s.next = now.Add(safeSettle)
+	}
+}
+
+// Gone notes that the process of a slot has ended.
+func (s *SafePoint) Gone(n int, now time.Time) {
+	s.Still(n, now)
+	s.round = slices.DeleteFunc(s.round, func(m int) bool { return m == n })
+	if len(s.round) == 0 {
+		s.round = nil
+	}
+	delete(s.guess, n)
+	delete(s.ended, n)
+}
+
+// Abandon ends the round under way and returns the slots that are to go on.
+func (s *SafePoint) Abandon(now time.Time) (thaw []int) {
+	thaw, s.round = s.round, nil
+	s.next = now.Add(safeBlind)
+	return thaw
+}
+
+// Look judges what was seen of the queue.
+func (s *SafePoint) Look(now time.Time, l SafeLook) (m SafeMove) {
+	if s.guess == nil {
+		s.guess, s.ended, s.turn, s.all = map[int]map[string]bool{}, map[int]bool{}, -1, true
+	}
+	l.Stop = slices.DeleteFunc(slices.Clone(l.Stop), func(z SafeSlot) bool { return s.ended[z.N] })
+	switch {
+	case l.Failed:
+		m.Thaw = s.Abandon(now)
+	case s.round != nil:
+		s.judge(now, l, &m)
+	case len(l.Stop) > 0:
+		s.choose(now, l, &m)
+	default:
+		s.next = now.Add(safeSlow)
+	}
+	return m
+}
+
+// judge says whether the slots of the round hold nothing, or are to go on.
+func (s *SafePoint) judge(now time.Time, l SafeLook, m *SafeMove) {
+	s.next = s.beat(now, l, safeBeat)
+	switch settled := s.stood.Add(safeSettle); {
+	case len(s.awaits) > 0:
+		if now.Sub(s.asked) > safeFreeze {
+			m.Thaw = s.Abandon(now)
+		}
+		return
+	case l.Began.Before(settled):
+		s.next = settled
+		return
+	case s.left == nil:
+		s.left, s.first, s.moved = s.theirs(now, l), now, time.Time{}
+		s.until = now.Add(s.waits(l))
+	default:
+		before := len(s.left)
+		is := ids(l.Taken)
+		for id := range s.left {
+			if !is[id] {
+				delete(s.left, id)
+			}
+		}
+		if len(s.left) < before {
+			s.moved = now
+		}
+	}
+	if len(s.left) == 0 {
+		m.End, s.round = s.round, nil
+		for _, n := range m.End {
+			s.ended[n] = true
+			delete(s.guess, n)
+		}
+		return
+	}
+	if !now.Before(s.until) {
+		s.fail(now, m)
+	}
+}
+
+// theirs is what the slots of the round may hold.
+func (s *SafePoint) theirs(now time.Time, l SafeLook) map[string]bool {
+	var oldest time.Duration
+	for _, z := range l.Stop {
+		if slices.Contains(s.round, z.N) {
+			if z.Born.IsZero() {
+				return ids(l.Taken)
+			}
+			oldest = max(oldest, now.Sub(z.Born))
+		}
+	}
+	left := map[string]bool{}
+	for _, t := range l.Taken {
+		if t.Age <= oldest+safeOlder { // it is not known, or may be theirs
+			left[t.ID] = true
+		}
+	}
+	return left
+}
+
+// waits is how long the others get to finish what they hold.
+func (s *SafePoint) waits(l SafeLook) time.Duration {
+	switch {
+	case len(s.round) > 1:
+		return 0 // it may well be theirs
+	case l.Others == 0 && len(l.Stop) == 1 && s.fails%4 != 3:
+		return 0 // only somebody unknown may go on
+	}
+	return max(s.patience, safePatience)
+}
+
+// fail ends a round that has shown nothing, except what one slot may hold.
+func (s *SafePoint) fail(now time.Time, m *SafeMove) {
+	if len(s.round) == 1 {
+		s.guess[s.round[0]] = s.left
+		s.fails++
+		s.tries++
+		window := s.until.Sub(s.first)
+		if late := s.moved.IsZero() || s.moved.Sub(s.first) > window/2; late && window > 0 {
+			s.patience = min(2*window, safeLong)
+		}
+	}
+	m.Thaw, s.round = s.round, nil
+	s.since, s.next = now, now.Add(safeRest)
+}
+
+// choose begins a round, if it is the moment for one.
+func (s *SafePoint) choose(now time.Time, l SafeLook, m *SafeMove) {
+	s.next = s.beat(now, l, min(max(now.Sub(s.since)/500, safeBeat), safeSlow))
+	here := slices.ContainsFunc(l.Stop, func(z SafeSlot) bool { return z.N == s.turn })
+	if !here || s.tries >= safeTries || now.Sub(s.since) > max(safeWait, 2*s.patience) && len(l.Stop) > 1 {
+		s.pass(now, l)
+	}
+	if s.all && len(l.Stop) > 1 {
+		s.all = false
+		for _, z := range l.Stop {
+			m.Freeze = append(m.Freeze, z.N)
+		}
+		s.begin(now, m.Freeze)
+		return
+	}
+	is := ids(l.Taken)
+	for id := range s.guess[s.turn] {
+		if !is[id] {
+			delete(s.guess, s.turn) // now
+		}
+	}
+	if s.guess[s.turn] == nil {
+		m.Freeze = []int{s.turn}
+		s.begin(now, m.Freeze)
+	}
+}
+
+// pass gives the turn to the next slot.
+func (s *SafePoint) pass(now time.Time, l SafeLook) {
+	next, lowest := -1, l.Stop[0].N
+	for _, z := range l.Stop {
+		lowest = min(lowest, z.N)
+		if z.N > s.turn && (next < 0 || z.N < next) {
+			next = z.N
+		}
+	}
+	if next < 0 {
+		next = lowest
+		s.all = true
+	}
+	s.turn, s.since, s.tries = next, now, 0
+}
+
+func (s *SafePoint) begin(now time.Time, round []int) {
+	s.round, s.asked, s.left, s.awaits = slices.Clone(round), now, nil, map[int]bool{}
+	for _, n := range round {
+		s.awaits[n] = true
+	}
+}
+
+// beat is the time of the next look: no question takes more than a quarter of it.
+func (s *SafePoint) beat(now time.Time, l SafeLook, pause time.Duration) time.Time {
+	return now.Add(max(pause, 3*now.Sub(l.Began)))
+}
+
+func ids(taken []health.Taken) map[string]bool {
+	set := make(map[string]bool, len(taken))
+	for _, t := range taken {
+		set[t.ID] = true
+	}
+	return set
+}
