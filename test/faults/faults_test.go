@@ -61,7 +61,7 @@ func (c fault) chosen() bool {
 // allFaults are the cases of all files.
 func allFaults() []fault {
 	return slices.Concat(engineFaults, engineMoreFaults, stopFaults, exitFaults, outputFaults, brokerFaults, deafFaults, fileFaults, idFaults,
-		keeperFaults, scarceFaults, limitFaults, followFaults, rationFaults, betweenFaults, cronFaults, clockFaults, powerFaults)
+		keeperFaults, scarceFaults, limitFaults, followFaults, rationFaults, crowdFaults, betweenFaults, cronFaults, clockFaults, powerFaults)
 }
 
 func TestFaults(t *testing.T) {
