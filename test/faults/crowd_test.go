@@ -3,7 +3,6 @@ package faults
 import (
 	"fmt"
 	"os"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -11,61 +10,12 @@ import (
 	"qsuper/test/rig"
 )
 
-// Cases of what comes in crowds, and of what one message does to all that take it.
+// Cases of many at once, and of what one message does to all that take it.
 var crowdFaults = []fault{
-	{name: "P22_TenThousandZombies", score: 9, run: zombies},
 	{name: "F037_PoisonIsNamed", score: 12, run: poisonNamed},
-}
-
-// zombiesOf counts the children of a process that have ended and were not reaped.
-func zombiesOf(parent int) (n int) {
-	entries, _ := os.ReadDir("/proc")
-	for _, e := range entries {
-		if _, err := strconv.Atoi(e.Name()); err != nil {
-			continue
-		}
-		stat, _ := os.ReadFile("/proc/" + e.Name() + "/stat")
-		_, rest, _ := strings.Cut(string(stat), ") ")
-		if f := strings.Fields(rest); len(f) > 1 && f[0] == "Z" && f[1] == fmt.Sprint(parent) {
-			n++
-		}
-	}
-	return n
-}
-
-// A consumer reaps none of its ten thousand children. Nobody else notices; when it ends
-// they are the keeper's, which has none a moment later, and its slot is free. With
-// cgroups and without.
-func zombies(t *testing.T) {
-	const crowd = 10_000
-	for _, way := range []string{"on", "off"} {
-		t.Run("cgroups "+way, func(t *testing.T) {
-			f := newFleet(t)
-			f.Write(f.file("", talkers(4), crew("lazy", fmt.Sprintf("zombies %d", crowd), "stop: {grace: 60s}")))
-			f.StartWith("env", "QSUPER_CGROUPS="+way)
-			f.begun(5)
-			lazy := f.UntilRunning("lazy", 1).PIDs()[0]
-			talk := f.UntilRunning("talk", 4).PIDs()
-			if n := zombiesOf(lazy); n != crowd {
-				t.Fatalf("it has %d zombies", n)
-			}
-			f.alive()
-			began := time.Now()
-			if r := f.Run("restart", "lazy"); r.Code != 0 {
-				t.Errorf("restart: exit %d\n%s%s", r.Code, r.Stdout, r.Stderr)
-			}
-			t.Logf("restarted within %s", time.Since(began).Round(time.Millisecond))
-			f.alive()
-			keeper, _ := f.Status()
-			eventually(t, rig.Patience, "the keeper has reaped them", func() bool { return zombiesOf(keeper.Daemon.KeeperPID) == 0 })
-			f.begun(6)
-			if now := f.UntilRunning("talk", 4).PIDs(); fmt.Sprint(now) != fmt.Sprint(talk) {
-				t.Errorf("O5 fleet: it was %v and is %v", talk, now)
-			}
-			f.quiesce(0)
-			f.linesWhole(false)
-		})
-	}
+	{name: "F007_AllStopAtOnce", score: 15, run: allAtOnce},
+	{name: "F013_KeeperKilledWhileRotating", score: 12, run: killedWhileRotating},
+	{name: "F013_TwentyAtFiveMegabytes", score: 12, kind: slow, run: twentyAtFive},
 }
 
 // One message makes everybody crash who takes it: the crashes come at the same age while
@@ -89,4 +39,81 @@ func poisonNamed(t *testing.T) {
 	f.Must("stop", "sick")
 	f.quiesce(0)
 	f.linesWhole(false)
+}
+
+// Three groups need three seconds each to finish: all of them are asked before any has
+// ended, so that it takes three seconds and not nine.
+func allAtOnce(t *testing.T) {
+	var groups []string
+	for _, name := range []string{"one", "two", "three"} {
+		groups = append(groups, crew(name, "lines 20 finish 3s", "instances: 2", "group: "+name, "stop: {grace: 60s}"))
+	}
+	f := startFleet(t, groups...)
+	f.begun(6)
+	for _, name := range []string{"one", "two", "three"} {
+		f.UntilRunning(name, 2)
+	}
+	f.quiesce(0)
+	last, first := time.Duration(0), time.Duration(1<<62)
+	for _, r := range f.journal.of(t, "signal") {
+		last = max(last, r.At)
+	}
+	ends := f.journal.of(t, "end")
+	for _, r := range ends {
+		first = min(first, r.At)
+	}
+	if len(ends) != 6 || last == 0 || last > first {
+		t.Errorf("%d have ended, the first of them %s after the last was asked", len(ends), first-last)
+	}
+	f.linesWhole(false)
+}
+
+// The keeper is killed again and again while logs are rotated all the time: every line is
+// in one of the files, once.
+func killedWhileRotating(t *testing.T) {
+	f := startFleet(t, crew("talk", "lines 500 pad 1000", "instances: 6", "logs: {max_size: 64KiB, keep: 2000}"))
+	f.begun(6)
+	before := f.pids()
+	for range 8 {
+		f.logged("it writes")
+		f.killKeeper(false)
+		f.Start()
+	}
+	f.logged("at last")
+	f.samePIDs(before)
+	f.quiesce(0)
+	f.linesWhole(false)
+	if _, err := os.Stat(f.Path("logs/talk.0.log.20")); err != nil {
+		t.Errorf("little was rotated: %v", err)
+	}
+}
+
+// Twenty consumers write five megabytes a second each, as far as the machine goes, and
+// their logs are rotated every megabyte.
+func twentyAtFive(t *testing.T) {
+	const n, lines = 20, 30_000
+	f := startFleet(t, crew("talk", fmt.Sprintf("lines 5000 limit %d pad 1000", lines), fmt.Sprintf("instances: %d", n), "logs: {max_size: 1MiB, keep: 100}"))
+	f.begun(n)
+	eventually(t, 3*rig.Patience, "all lines are written", func() bool {
+		done := map[string]bool{}
+		for _, r := range f.journal.of(t, "tick") {
+			if r.Lines == lines {
+				done[r.Slot] = true
+			}
+		}
+		return len(done) == n
+	})
+	f.alive()
+	last, worst := map[string]time.Duration{}, time.Duration(0)
+	for _, r := range f.journal.of(t, "tick") {
+		if was := last[r.Slot]; was > 0 {
+			worst = max(worst, r.At-was)
+		}
+		last[r.Slot] = r.At
+	}
+	t.Logf("no consumer was silent for more than %s", worst.Round(time.Millisecond))
+	f.quiesce(0)
+	if got := f.linesWhole(false); got != n*lines {
+		t.Errorf("%d lines, expected %d", got, n*lines)
+	}
 }
