@@ -136,3 +136,33 @@ func TestWhoHasGoneOnIsNotIdle(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 }
+
+// An upgrade in the middle of a look: what stood still goes on, its stop is still held,
+// and the next engine finds a safe point as before.
+func TestWhatStandsStillGoesOnAfterAnUpgrade(t *testing.T) {
+	for _, way := range ways {
+		t.Run(way.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, way.env)
+			l, _ := r.connect()
+			l.start(slot0, 1, r.spec(slot0, "trap 'echo term' TERM; while :; do echo on; sleep 0.01; done"))
+			r.says(slot0, "on")
+			l.ask(l.Stop(StopRequest{Slot: slot0, Run: 1, Stop: Stop{Signal: int(syscall.SIGTERM), Grace: time.Hour, Hold: true}}))
+			l.frozen(slot0, 1)
+			l, slots := r.upgrade(l)
+			if s := slots[slot0]; s.Stopping == "" || s.Exit != nil {
+				t.Fatalf("%+v", s)
+			}
+			before := r.size(slot0)
+			eventually(t, "it goes on", func() bool { return r.size(slot0) > before })
+			l.frozen(slot0, 1)
+			l.ask(l.Stop(StopRequest{Slot: slot0, Run: 1, Idle: true}))
+			if e := get[Exited](l); e.Step != StepIdle {
+				t.Errorf("%+v", e)
+			}
+			if b, _ := os.ReadFile(r.logPath(slot0)); strings.Contains(string(b), "term") {
+				t.Error("it was signalled though it was held")
+			}
+		})
+	}
+}
