@@ -197,8 +197,11 @@ consumers:
 	b.sees("no row was made anew", `window.moved === 0`)
 	// What is not in sight is left alone, and up to date when it comes into sight.
 	b.sees("the last row waits", `document.querySelector(".slots tbody tr:last-child td.num").textContent === ""`)
-	b.do("scroll", chromedp.Evaluate(`(() => { const box = document.querySelector(".scroll.tall"); box.scrollTop = box.scrollHeight; return true; })()`, nil))
+	b.do("scroll", chromedp.Evaluate(`(() => { window.blank = 0; const box = document.querySelector(".scroll.tall"); 
+		new MutationObserver((list) => { for (const m of list) if (m.target.closest?.("tr")?.querySelector(".badge").textContent === "") window.blank++; }).observe(box, {childList: true, subtree: true});
+		box.scrollTop = box.scrollHeight; return true; })()`, nil))
 	b.sees("the last row", `Number(document.querySelector(".slots tbody tr:last-child td.num").textContent) > 0`)
+	b.sees("that none came into sight blank", `window.blank === 0`)
 	b.shot("thousand")
 }
 

@@ -23,7 +23,7 @@ export function consumer(root, name) {
   const inSight = new IntersectionObserver((list) => {
     for (const e of list) {
       e.target.inSight = e.isIntersecting;
-      if (e.isIntersecting) updateSlot(e.target, e.target.slot, name);
+      if (e.isIntersecting) updateSlot(e.target, e.target.shown, name);
     }
   }, { root: box, rootMargin: "150px 0px" });
   const explain = explained(name, (x) => { why.update(x.gates); ended(exits, x.exits); });
@@ -43,7 +43,7 @@ export function consumer(root, name) {
       }
       const own = c.slots || [];
       keyed(slots, own, (s) => s.slot, (s) => { const tr = slotRow(s); inSight.observe(tr); return tr; }, (tr, s) => {
-        tr.slot = s;
+        tr.shown = s; // not slot, which elements have themselves
         if (tr.inSight) updateSlot(tr, s, name);
       });
       text(count, `${number(c.running)} of ${number(c.wanted)} run` + (own.length > c.wanted ? `, ${number(own.length)} slots` : ""));
