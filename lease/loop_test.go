@@ -211,6 +211,9 @@ func TestWhoComesFirstDoesNotTakeAll(t *testing.T) {
 				for began := time.Now(); len(b.View().Records) > 1 && time.Since(began) < 5*time.Second; {
 					time.Sleep(10 * time.Millisecond)
 				}
+				if b.Shy() == 0 {
+					t.Error("b has not noticed")
+				}
 				b.Want("slot/x/0", false)
 				time.Sleep(time.Minute)
 				if !a.Get("slot/x/0").Held || !b.Get("slot/x/1").Held {

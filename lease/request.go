@@ -56,6 +56,14 @@ func (l *Loop) had() bool {
 	return false
 }
 
+// Shy is until when (CLOCK_BOOTTIME) this host leaves to the others what they may
+// have had; a moment that is over: it does not.
+func (l *Loop) Shy() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.shyTill
+}
+
 // askFor is when a lease that is wanted may be asked for. It is called with mu held.
 func (l *Loop) askFor(e *entry) time.Duration {
 	if e.had || !strings.HasPrefix(e.key, SlotPrefix) {

@@ -125,7 +125,11 @@ func (c *consumer) admit(u *unit, now time.Time) (why slot.Reason, again time.Ti
 	case !s.Held && s.By != "":
 		return slot.Reason{Code: slot.Elsewhere, Text: lease.Host(s.By) + " has it"}, now.Add(time.Minute), false
 	case !s.Held:
-		return slot.Reason{Code: slot.LockStore, Text: "asking " + f.name + " for the slot"}, now.Add(time.Minute), false
+		text := "asking " + f.name + " for the slot"
+		if shy := f.loop.Shy(); boot < shy {
+			text = fmt.Sprintf("%s was away or has forgotten who has the slot: who had it may ask first, until %s", f.name, now.Add(shy-boot).Format("15:04:05"))
+		}
+		return slot.Reason{Code: slot.LockStore, Text: text}, now.Add(time.Minute), false
 	case !c.cfg.Exclusive:
 	case boot < s.From:
 		text := fmt.Sprintf("the slot is this host's; starts at %s, when no other host can still believe that it has it", now.Add(s.From-boot).Format("15:04:05"))
