@@ -141,7 +141,7 @@ func (l *loader) addAlerts(n *kind.Node) {
 		}
 		switch {
 		case a.Name == "":
-		case !validName.MatchString(a.Name):
+		case !validName().MatchString(a.Name):
 			l.name(item, "name", path+".name", a.Name)
 		case named[a.Name]:
 			l.add(place(item, "name"), path+".name", "alert %s is defined twice", kind.Quote(a.Name))

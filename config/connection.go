@@ -17,7 +17,7 @@ func (l *loader) addConnections(section *kind.Node) {
 	}
 	for _, e := range section.Entries {
 		name, path := e.Key.Value, kind.Join("connections", e.Key.Value)
-		if !validName.MatchString(name) {
+		if !validName().MatchString(name) {
 			l.name(e.Key, "", path, name)
 			continue
 		}

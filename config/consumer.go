@@ -4,13 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"qsuper/health"
 	"qsuper/internal/kind"
+	"qsuper/internal/pattern"
 	"qsuper/schedule"
 )
 
@@ -61,7 +61,7 @@ func (l *loader) sections(part *kind.Node, key string, named map[string]*kind.No
 		for i := range part.Entries {
 			e := &part.Entries[i]
 			name, path := e.Key.Value, kind.Join(key, e.Key.Value)
-			if !validName.MatchString(name) {
+			if !validName().MatchString(name) {
 				l.name(e.Key, "", path, name)
 				continue
 			}
@@ -182,8 +182,8 @@ func (c *check) scaling() {
 }
 
 var (
-	compound = regexp.MustCompile(`[;&|\n]`)                              // the shell stays, and waits
-	lastExec = regexp.MustCompile(`(^|[;&|\n])\s*exec\s[^;&|\n]*[\s;]*$`) // the last command takes its place
+	compound = pattern.Lazy(`[;&|\n]`)                              // the shell stays, and waits
+	lastExec = pattern.Lazy(`(^|[;&|\n])\s*exec\s[^;&|\n]*[\s;]*$`) // the last command takes its place
 )
 
 // program checks that there is exactly one thing to run, and expands a preset.
@@ -236,7 +236,7 @@ func (c *check) program() {
 	if c.Shell != "" && !c.written("stop", "scope") {
 		c.Stop.Scope = "group" // a shell does not pass signals on to what it runs
 	}
-	if c.Shell != "" && c.Stop.Scope == "process" && compound.MatchString(c.Shell) && !lastExec.MatchString(c.Shell) {
+	if c.Shell != "" && c.Stop.Scope == "process" && compound().MatchString(c.Shell) && !lastExec().MatchString(c.Shell) {
 		c.l.warnings.Add(at, c.path+".shell", "the stop signal reaches only the shell, not what it runs").Hint = "write stop: {scope: group}, or exec in front of the last command"
 	}
 }
@@ -331,7 +331,7 @@ func (c *check) policy() {
 		c.l.warnings.Add(place(c.node, "time_limit"), c.path+".time_limit", "is not more than backoff.min_uptime %s, so that every end by it looks like a crash loop", c.Backoff.MinUptime)
 	}
 	c.stall()
-	if c.Group != "" && !validName.MatchString(c.Group) {
+	if c.Group != "" && !validName().MatchString(c.Group) {
 		c.l.name(c.node, "group", c.path+".group", c.Group)
 	}
 	c.exits()
@@ -386,13 +386,13 @@ func (c *check) exits() {
 }
 
 var (
-	envName  = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
-	userName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.@-]*\$?(:[A-Za-z0-9_][A-Za-z0-9_.@-]*\$?)?$`)
+	envName  = pattern.Lazy(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	userName = pattern.Lazy(`^[A-Za-z0-9_][A-Za-z0-9_.@-]*\$?(:[A-Za-z0-9_][A-Za-z0-9_.@-]*\$?)?$`)
 )
 
 // process checks what the child is started with.
 func (c *check) process() {
-	if c.node.Get("user") != nil && !c.bad("user") && !userName.MatchString(c.User) {
+	if c.node.Get("user") != nil && !c.bad("user") && !userName().MatchString(c.User) {
 		at := place(c.node, "user")
 		c.l.add(at, c.path+".user", "expected user or user:group, got %s", show(at, c.User))
 	}
@@ -403,7 +403,7 @@ func (c *check) process() {
 	for _, v := range e.Value.Entries {
 		name := v.Key.Value
 		switch path := kind.Join(c.path+".env", name); {
-		case !envName.MatchString(name):
+		case !envName().MatchString(name):
 			c.l.add(v.Key, path, "%s is not a name for an environment variable", kind.Quote(name))
 		case strings.HasPrefix(name, "QSUPER_"):
 			c.l.add(v.Key, path, "is set by qsuper itself")

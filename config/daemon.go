@@ -2,16 +2,16 @@ package config
 
 import (
 	"path/filepath"
-	"regexp"
 	"time"
 
 	"qsuper/internal/kind"
+	"qsuper/internal/pattern"
 	"qsuper/schedule"
 )
 
 // validName is what consumers, connections, groups and daemons may be called:
 // safe in file names, in shells and in keys of other systems.
-var validName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
+var validName = pattern.Lazy(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
 
 const nameRule = "use 1 to 128 ASCII letters, digits, dots, underscores and dashes, starting with a letter or digit"
 
@@ -34,7 +34,7 @@ func (l *loader) daemon(d *Daemon, root *kind.Node) {
 	if e := root.Get("daemon"); e != nil {
 		at = e.Value
 	}
-	if !validName.MatchString(d.Name) {
+	if !validName().MatchString(d.Name) {
 		l.name(at, "name", "daemon.name", d.Name)
 	}
 	if l.options.EUID() == 0 {

@@ -47,7 +47,7 @@ func parseEnv(text string) (map[string]string, error) {
 		switch {
 		case !ok:
 			return nil, fmt.Errorf("%d: expected NAME=value", i+1)
-		case !envName.MatchString(name):
+		case !envName().MatchString(name):
 			return nil, fmt.Errorf("%d: not a name for an environment variable in front of the =", i+1)
 		case strings.ContainsRune(value, 0):
 			return nil, fmt.Errorf("%d: must not hold a NUL byte", i+1)

@@ -4,13 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"qsuper/internal/kind"
+	"qsuper/internal/pattern"
 )
 
 // Launch is what to start for one slot, with all placeholders filled in.
@@ -69,13 +69,13 @@ func (c *Consumer) values() map[string]string {
 // A placeholder: {name}, {slot:02}. {{name}} is the text {name}, as one pair of
 // braces goes where there are several; ${name} is for the shell. Anything else in
 // braces is not looked at.
-var placeholder = regexp.MustCompile(`(\{+)([a-z_]+1?)(:0[0-9])?(\}+)`)
+var placeholder = pattern.Lazy(`(\{+)([a-z_]+1?)(:0[0-9])?(\}+)`)
 
 // Literal writes text so that no part of it is taken for a placeholder.
 func Literal(text string) string {
 	var b strings.Builder
 	end := 0
-	for _, m := range placeholder.FindAllStringSubmatchIndex(text, -1) {
+	for _, m := range placeholder().FindAllStringSubmatchIndex(text, -1) {
 		if m[3]-m[2] == 1 && strings.HasSuffix(text[:m[0]], "$") {
 			continue
 		}
@@ -86,7 +86,7 @@ func Literal(text string) string {
 }
 
 // What a value may hold to be filled into a shell script unquoted.
-var shellSafe = regexp.MustCompile(`^[A-Za-z0-9._:@%+,=/-]*$`)
+var shellSafe = pattern.Lazy(`^[A-Za-z0-9._:@%+,=/-]*$`)
 
 type expander struct {
 	values   map[string]string // "" = not set
@@ -101,7 +101,7 @@ func (e *expander) fill(text string) string {
 	}
 	var b strings.Builder
 	end := 0
-	for _, m := range placeholder.FindAllStringSubmatchIndex(text, -1) {
+	for _, m := range placeholder().FindAllStringSubmatchIndex(text, -1) {
 		opening, closing := m[3]-m[2], m[9]-m[8]
 		switch {
 		case opening > 1 && closing > 1:
@@ -145,7 +145,7 @@ func (e *expander) value(word, width string) (string, bool) {
 		e.problem("placeholder {queue} needs a queue")
 	case value == "":
 		e.problem("placeholder {%s} needs the key %s", word, word)
-	case e.shell && !shellSafe.MatchString(value):
+	case e.shell && !shellSafe().MatchString(value):
 		e.problem("the value of {%s} is not safe in a shell script; use command instead, or pass it through env", word)
 	}
 	return value, true

@@ -2,11 +2,11 @@ package config
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
 	"qsuper/internal/kind"
+	"qsuper/internal/pattern"
 )
 
 // What an argument of a command says is in the list of processes, which every user of
@@ -16,20 +16,20 @@ const secretWords = `pass|passwd|password|passphrase|pwd|secret|token|credential
 
 var (
 	// secretName matches names of variables and options: DB_PASSWORD, --api-key.
-	secretName = regexp.MustCompile(`(?i)(^|[_.-])(` + secretWords + `)([_.-](file|path|dir))?$`)
+	secretName = pattern.Lazy(`(?i)(^|[_.-])(` + secretWords + `)([_.-](file|path|dir))?$`)
 	// isPath matches names of what only leads to a secret: --password-file.
-	isPath = regexp.MustCompile(`(?i)[_.-](file|path|dir)$`)
+	isPath = pattern.Lazy(`(?i)[_.-](file|path|dir)$`)
 	// assigned matches NAME=value and --name=value anywhere in a text, and a name with its
 	// value behind it in a shell script.
-	assigned = regexp.MustCompile(`(?i)(?:^|[\s;&|("'?])(-{0,2}[a-z0-9_.-]+)(=|\s+)["']?([^\s"';&|]+)`)
+	assigned = pattern.Lazy(`(?i)(?:^|[\s;&|("'?])(-{0,2}[a-z0-9_.-]+)(=|\s+)["']?([^\s"';&|]+)`)
 	// userinfo matches a URL with a password in it.
-	userinfo = regexp.MustCompile(`[a-zA-Z][a-zA-Z0-9+.-]*://[^/\s:@"']*:([^/\s@"']+)@`)
+	userinfo = pattern.Lazy(`[a-zA-Z][a-zA-Z0-9+.-]*://[^/\s:@"']*:([^/\s@"']+)@`)
 	// header matches what HTTP calls credentials.
-	header = regexp.MustCompile(`(?i)authorization:\s*(?:bearer|basic|token)\s+([^\s"']+)`)
+	header = pattern.Lazy(`(?i)authorization:\s*(?:bearer|basic|token)\s+([^\s"']+)`)
 )
 
 // named says whether a name is that of a secret, and not of a file that has it.
-func named(name string) bool { return secretName.MatchString(name) && !isPath.MatchString(name) }
+func named(name string) bool { return secretName().MatchString(name) && !isPath().MatchString(name) }
 
 // isValue says whether a text is something to hide: what a shell fills in, a path or
 // another option is not.
@@ -39,15 +39,15 @@ func isValue(text string) bool {
 
 // secretIn says whether a text has a secret in it that can be known as one.
 func secretIn(text string, shell bool) bool {
-	for _, m := range userinfo.FindAllStringSubmatch(text, -1) {
+	for _, m := range userinfo().FindAllStringSubmatch(text, -1) {
 		if isValue(m[1]) {
 			return true
 		}
 	}
-	if m := header.FindStringSubmatch(text); m != nil && isValue(m[1]) {
+	if m := header().FindStringSubmatch(text); m != nil && isValue(m[1]) {
 		return true
 	}
-	for _, m := range assigned.FindAllStringSubmatch(text, -1) {
+	for _, m := range assigned().FindAllStringSubmatch(text, -1) {
 		behind := m[2] != "=" // then it must look like an option
 		if named(m[1]) && isValue(m[3]) && (!behind || shell && strings.HasPrefix(m[1], "--")) {
 			return true

@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -11,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"qsuper/internal/kind"
+	"qsuper/internal/pattern"
 )
 
 // formats are the ways of writing a scalar that the `format:` tags name.
@@ -28,13 +28,13 @@ var formats = map[string]kind.Format{
 	"scope": func(text string) (any, error) { return parseScope(text) },
 }
 
-var octal = regexp.MustCompile(`^(0o)?[0-7]{1,4}$`)
+var octal = pattern.Lazy(`^(0o)?[0-7]{1,4}$`)
 
 // parseOctal reads permission bits. YAML's own reading of 022 differs between
 // its versions, so the text as written counts: 022, "022", 0o22 and 22 are one.
 func parseOctal(text string) (uint32, error) {
 	bits, err := strconv.ParseUint(strings.TrimPrefix(text, "0o"), 8, 32)
-	if !octal.MatchString(text) || err != nil || bits > 0o777 {
+	if !octal().MatchString(text) || err != nil || bits > 0o777 {
 		return 0, fmt.Errorf("expected octal permission bits from 000 to 777, got %s", kind.Quote(text))
 	}
 	return uint32(bits), nil

@@ -7,11 +7,11 @@ import (
 	"io/fs"
 	"net"
 	"os"
-	"regexp"
 	"slices"
 	"strconv"
 
 	"qsuper/internal/kind"
+	"qsuper/internal/pattern"
 )
 
 // shortestToken is where guessing a token over the network becomes hopeless.
@@ -20,7 +20,7 @@ const shortestToken = 16
 // longestToken bounds what is read of a token file.
 const longestToken = 4096
 
-var hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$`)
+var hostName = pattern.Lazy(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$`)
 
 // http checks `daemon.http`: an address needs a token, and a token an address.
 func (l *loader) http(h *HTTP, at *kind.Node) {
@@ -42,7 +42,7 @@ func (l *loader) http(h *HTTP, at *kind.Node) {
 			"make one with  (umask 077; head -c 24 /dev/urandom | base64 > /etc/qsuper/token)"
 	}
 	for i, name := range h.Hosts {
-		if !hostName.MatchString(name) {
+		if !hostName().MatchString(name) {
 			l.add(place(at, "http", "hosts"), fmt.Sprintf("daemon.http.hosts[%d]", i), "%s is not a host name", kind.Quote(name)).Hint = "leave out scheme and port"
 		}
 	}
@@ -61,7 +61,7 @@ func checkListen(address string) error {
 	if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
 		return fmt.Errorf("port %s is not a number from 1 to 65535", kind.Quote(port))
 	}
-	if host != "" && net.ParseIP(host) == nil && !hostName.MatchString(host) {
+	if host != "" && net.ParseIP(host) == nil && !hostName().MatchString(host) {
 		return fmt.Errorf("%s is neither an IP address nor a host name", kind.Quote(host))
 	}
 	return nil

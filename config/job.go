@@ -134,7 +134,7 @@ func (l *loader) job(key, own *kind.Node, path string) *Job {
 	c.placeholders()
 	c.exposed()
 	c.retries(j)
-	if c.Group != "" && !validName.MatchString(c.Group) {
+	if c.Group != "" && !validName().MatchString(c.Group) {
 		l.name(c.node, "group", path+".group", c.Group)
 	}
 	if j.Schedule = c.timetable(keys.Schedule, keys.Timezone); j.Schedule == nil {

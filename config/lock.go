@@ -56,7 +56,7 @@ func (l *loader) addLocks(section *kind.Node) {
 	for _, e := range section.Entries {
 		name, path := e.Key.Value, kind.Join("locks", e.Key.Value)
 		switch before := l.cfg.LockOf(name); {
-		case !validName.MatchString(name):
+		case !validName().MatchString(name):
 			l.name(e.Key, "", path, name)
 		case name == LockFile:
 			l.add(e.Key, path, "file is the name of the lock that each host has for itself; choose another")

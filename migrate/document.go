@@ -1,12 +1,12 @@
 package migrate
 
 import (
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"qsuper/config"
+	"qsuper/internal/pattern"
 )
 
 // Document is the qsuper.yaml that is written.
@@ -86,7 +86,7 @@ func comment(b *strings.Builder, indent, line string) {
 	b.WriteString(strings.TrimRight(indent+"# "+oneLine(line), " ") + "\n")
 }
 
-var notInName = regexp.MustCompile(`[^A-Za-z0-9._-]+`)
+var notInName = pattern.Lazy(`[^A-Za-z0-9._-]+`)
 
 // Name makes a name that qsuper accepts and that nothing else in the document
 // has. changed says that it is not the one that was asked for.
@@ -94,7 +94,7 @@ func (d *Document) Name(wish string) (name string, changed bool) {
 	if d.names == nil {
 		d.names = map[string]bool{}
 	}
-	base := strings.TrimLeft(notInName.ReplaceAllString(wish, "-"), "._-")
+	base := strings.TrimLeft(notInName().ReplaceAllString(wish, "-"), "._-")
 	if !strings.HasSuffix(wish, "-") {
 		base = strings.TrimRight(base, "-")
 	}

@@ -2,11 +2,12 @@ package migrate
 
 import (
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
 	"unicode"
+
+	"qsuper/internal/pattern"
 )
 
 // Map is a YAML map that keeps the order of its keys. Values are strings, Raw,
@@ -125,15 +126,15 @@ func render(value any) string {
 
 var (
 	// What may stand without quotes anywhere, also within [ ] and { }.
-	plainScalar = regexp.MustCompile(`^(?:[A-Za-z0-9_./+\\]|-[A-Za-z0-9-])[A-Za-z0-9_./:@%+=\\-]*$`)
+	plainScalar = pattern.Lazy(`^(?:[A-Za-z0-9_./+\\]|-[A-Za-z0-9-])[A-Za-z0-9_./:@%+=\\-]*$`)
 	// What a reader could take for something else than text.
-	notText = regexp.MustCompile(`^(?i:null|true|false|yes|no|on|off|y|n|-*|\.+|[0-9_.+-]*:.*|0[0-9xob].*|.*:)$`)
+	notText = pattern.Lazy(`^(?i:null|true|false|yes|no|on|off|y|n|-*|\.+|[0-9_.+-]*:.*|0[0-9xob].*|.*:)$`)
 )
 
 // Scalar writes text as a YAML scalar, with quotes where they are needed.
 func Scalar(text string) string {
 	switch {
-	case plainScalar.MatchString(text) && !notText.MatchString(text):
+	case plainScalar().MatchString(text) && !notText().MatchString(text):
 		return text
 	case strings.ContainsAny(text, `"\`) && !strings.ContainsFunc(text, func(r rune) bool { return r == '\'' || !unicode.IsPrint(r) }):
 		return "'" + text + "'"

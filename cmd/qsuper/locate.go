@@ -7,13 +7,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"time"
 
 	"qsuper/config"
 	"qsuper/control"
 	"qsuper/internal/kind"
+	"qsuper/internal/pattern"
 )
 
 // findSocket says where the daemon answers: --socket, $QSUPER_SOCKET, what the
@@ -114,8 +114,8 @@ func (a *app) socketIn(file string) (string, error) {
 
 // A file that is no YAML any more often still holds the line that matters.
 var (
-	socketLine = regexp.MustCompile(`(?m)(?:^|[\s{,])socket:\s*(?:\{[^}\n]*?|\n(?:\s+\w+:.*\n)*?\s+)\bpath:\s*["']?([^"',}\s]+)`)
-	stateLine  = regexp.MustCompile(`(?m)(?:^|[\s{,])state_dir:\s*["']?([^"',}\s]+)`)
+	socketLine = pattern.Lazy(`(?m)(?:^|[\s{,])socket:\s*(?:\{[^}\n]*?|\n(?:\s+\w+:.*\n)*?\s+)\bpath:\s*["']?([^"',}\s]+)`)
+	stateLine  = pattern.Lazy(`(?m)(?:^|[\s{,])state_dir:\s*["']?([^"',}\s]+)`)
 )
 
 // socketDespite finds the daemon of a file that cannot be understood: where its
@@ -124,10 +124,10 @@ var (
 func (a *app) socketDespite(file, standard string) string {
 	data, _ := os.ReadFile(file)
 	candidates := []string{standard}
-	if m := stateLine.FindSubmatch(data); m != nil {
+	if m := stateLine().FindSubmatch(data); m != nil {
 		candidates = append(candidates, standardSocket(a.getenv, os.Geteuid(), within(file, string(m[1]))))
 	}
-	if m := socketLine.FindSubmatch(data); m != nil {
+	if m := socketLine().FindSubmatch(data); m != nil {
 		candidates = append(candidates, within(file, string(m[1])))
 	}
 	abs, err := filepath.Abs(file)

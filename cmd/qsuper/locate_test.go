@@ -117,7 +117,7 @@ func TestSocketInABrokenFile(t *testing.T) {
 		"daemon:\n  websocket: {path: /no}\n  state_dir: /s\n":                      "",
 	} {
 		got := ""
-		if m := socketLine.FindStringSubmatch(text); m != nil {
+		if m := socketLine().FindStringSubmatch(text); m != nil {
 			got = m[1]
 		}
 		if got != want {

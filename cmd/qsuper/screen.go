@@ -5,13 +5,14 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
 	"github.com/mattn/go-runewidth"
 	"golang.org/x/term"
+
+	"qsuper/internal/pattern"
 )
 
 // screen is standard output and what it can show.
@@ -139,12 +140,12 @@ func escape(text, keep string) string {
 
 // sgr is a colour or a font (ECMA-48, SGR): the one sequence of consumers that
 // reaches a terminal. It can move, answer and overwrite nothing.
-var sgr = regexp.MustCompile("\x1b\\[[0-9;:]*m")
+var sgr = pattern.Lazy("\x1b\\[[0-9;:]*m")
 
 // printed is escape for what consumers print: tabs stay, colours too on a screen
 // that has them, up to the end of the line.
 func printed(text string, colour bool) string {
-	places := sgr.FindAllStringIndex(text, -1)
+	places := sgr().FindAllStringIndex(text, -1)
 	if places == nil {
 		return escape(text, "\t")
 	}

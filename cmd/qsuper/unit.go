@@ -9,7 +9,6 @@ import (
 	"os/user"
 	"path"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"text/template"
@@ -18,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"qsuper/config"
+	"qsuper/internal/pattern"
 )
 
 const (
@@ -191,13 +191,13 @@ func pipesOf(cfg *config.Config) (n int) {
 	return n
 }
 
-var plainPath = regexp.MustCompile(`^[A-Za-z0-9._/-]+$`)
+var plainPath = pattern.Lazy(`^[A-Za-z0-9._/-]+$`)
 
 // below is dir as systemd's directory settings want it: relative to the root of
 // its kind. "" = it is elsewhere, and qsuper makes it itself.
 func below(root, dir string) string {
 	rest, ok := strings.CutPrefix(path.Clean(dir), root+"/")
-	if !ok || !plainPath.MatchString(rest) {
+	if !ok || !plainPath().MatchString(rest) {
 		return ""
 	}
 	return rest

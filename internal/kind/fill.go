@@ -2,11 +2,12 @@ package kind
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
+
+	"qsuper/internal/pattern"
 )
 
-var variable = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_]*)(:-([\s\S]*))?$`)
+var variable = pattern.Lazy(`^([A-Za-z_][A-Za-z0-9_]*)(:-([\s\S]*))?$`)
 
 // fill replaces ${VAR} and ${VAR:-default} in text; $$ is a literal $. As in the
 // shell, the default also stands in for a variable that is set but empty. A $
@@ -33,7 +34,7 @@ func fill(text string, lookup func(string) (string, bool)) (out string, from, pr
 			continue
 		}
 		expression, after, closed := strings.Cut(rest[1:], "}")
-		m := variable.FindStringSubmatch(expression)
+		m := variable().FindStringSubmatch(expression)
 		if !closed || m == nil {
 			problems = append(problems, "${ does not start ${VAR} or ${VAR:-default}; write $${ for a literal ${")
 			return text, from, problems // looking on for each ${ would be quadratic

@@ -5,12 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"strconv"
 	"strings"
 	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
+
+	"qsuper/internal/pattern"
 )
 
 // Bounds on a file, so that a hostile or broken one is refused at once.
@@ -121,26 +122,26 @@ func (p *parser) document(data []byte) (doc *yaml.Node) {
 }
 
 var (
-	yamlError = regexp.MustCompile(`(?s)^yaml: (?:line (\d+): )?(.*)$`)
-	noAnchor  = regexp.MustCompile(`^unknown anchor '(.*)' referenced$`)
+	yamlError = pattern.Lazy(`(?s)^yaml: (?:line (\d+): )?(.*)$`)
+	noAnchor  = pattern.Lazy(`^unknown anchor '(.*)' referenced$`)
 	// ${VAR} without quotes behind a brace or bracket.
-	bareVariable = regexp.MustCompile(`[\[{].*[:,\[] *\$\{`)
+	bareVariable = pattern.Lazy(`[\[{].*[:,\[] *\$\{`)
 	// What yaml.v3's grammar says counts lines from 0, what its scanner says from 1.
-	grammar = regexp.MustCompile(`^did not find expected (','|'-'|node content|key|<)`)
+	grammar = pattern.Lazy(`^did not find expected (','|'-'|node content|key|<)`)
 )
 
 // syntax turns an error of the YAML parser, "yaml: line 3: did not find …", into a problem.
 func (p *parser) syntax(err error, data []byte) {
-	m := yamlError.FindStringSubmatch(err.Error())
+	m := yamlError().FindStringSubmatch(err.Error())
 	if m == nil {
 		p.add(0, 0, "", "not valid YAML: "+err.Error())
 		return
 	}
 	line, _ := strconv.Atoi(m[1])
-	if line == 0 || grammar.MatchString(m[2]) {
+	if line == 0 || grammar().MatchString(m[2]) {
 		line++
 	}
-	if a := noAnchor.FindStringSubmatch(m[2]); a != nil { // comes without a line
+	if a := noAnchor().FindStringSubmatch(m[2]); a != nil { // comes without a line
 		before, _, _ := strings.Cut(string(data), "*"+a[1])
 		line = 1 + strings.Count(before, "\n")
 	}
@@ -156,7 +157,7 @@ func hint(data string, line int) string {
 		case i+1 < line:
 		case strings.Contains(indent, "\t"):
 			return fmt.Sprintf("line %d is indented with a tab; use spaces", i+1)
-		case i+1 == line && bareVariable.MatchString(text):
+		case i+1 == line && bareVariable().MatchString(text):
 			return "put ${…} in quotes inside { } and [ ]"
 		}
 	}

@@ -4,14 +4,15 @@ package backends
 
 import (
 	"errors"
-	"regexp"
+
+	"qsuper/internal/pattern"
 )
 
 // tableName is what may stand for a table, with its schema.
-var tableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,62}(\.[A-Za-z_][A-Za-z0-9_]{0,62})?$`)
+var tableName = pattern.Lazy(`^[A-Za-z_][A-Za-z0-9_]{0,62}(\.[A-Za-z_][A-Za-z0-9_]{0,62})?$`)
 
 func validTable(name string) error {
-	if !tableName.MatchString(name) {
+	if !tableName().MatchString(name) {
 		return errors.New("table must be a plain name, or schema.name")
 	}
 	return nil

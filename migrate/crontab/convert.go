@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"qsuper/internal/pattern"
 	"qsuper/migrate"
 )
 
@@ -48,7 +49,7 @@ func (c *converter) shared(tables []*Table) {
 	}
 	env := migrate.NewMap()
 	for _, v := range own(all[0].Env) {
-		if !identifier.MatchString(v.Name) || strings.HasPrefix(v.Name, "QSUPER_") {
+		if !identifier().MatchString(v.Name) || strings.HasPrefix(v.Name, "QSUPER_") {
 			return // each line tells of it
 		}
 		env.Set(v.Name, migrate.Literal(v.Value))
@@ -289,7 +290,7 @@ func (e *entry) home(who string) string {
 	if words == nil {
 		words = strings.Fields(e.task.text)
 	}
-	if !e.compat() && !slices.ContainsFunc(words, relative) && !intoHere.MatchString(e.task.text) {
+	if !e.compat() && !slices.ContainsFunc(words, relative) && !intoHere().MatchString(e.task.text) {
 		return "" // wherever it starts is the same to it
 	}
 	if who == "" {
@@ -305,8 +306,8 @@ func (e *entry) home(who string) string {
 }
 
 var (
-	intoHere = regexp.MustCompile(`[<>]\s*[^/&<>\s]`)
-	script   = regexp.MustCompile(`^[\w.-]+\.(php|py|rb|sh|js|pl|phar|conf|ini|json|ya?ml|xml|txt|log|sql)$`)
+	intoHere = pattern.Lazy(`[<>]\s*[^/&<>\s]`)
+	script   = pattern.Lazy(`^[\w.-]+\.(php|py|rb|sh|js|pl|phar|conf|ini|json|ya?ml|xml|txt|log|sql)$`)
 )
 
 // relative reports whether a word is a path that depends on the directory.
@@ -315,7 +316,7 @@ func relative(w string) bool {
 	if strings.HasPrefix(w, "/") || strings.HasPrefix(w, "-") || strings.Contains(w, "://") {
 		return false
 	}
-	return strings.Contains(w, "/") || script.MatchString(w) || w == "." || slices.Contains([]string{"artisan", "rake", "make", "npm", "yarn", "bundle"}, w)
+	return strings.Contains(w, "/") || script().MatchString(w) || w == "." || slices.Contains([]string{"artisan", "rake", "make", "npm", "yarn", "bundle"}, w)
 }
 
 // environment writes the variables of the table.
@@ -323,7 +324,7 @@ func (e *entry) environment() {
 	env := migrate.NewMap()
 	e.want.Env = map[string]string{}
 	put := func(name, value string) {
-		if !identifier.MatchString(name) || strings.HasPrefix(name, "QSUPER_") {
+		if !identifier().MatchString(name) || strings.HasPrefix(name, "QSUPER_") {
 			e.item(migrate.Lost, "environment", "%s cannot be written; give it by env_file", name)
 			return
 		}
@@ -350,7 +351,7 @@ func (e *entry) environment() {
 	}
 }
 
-var identifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+var identifier = pattern.Lazy(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 // outcome says where output goes, and what a line is better done with.
 func (e *entry) outcome() {

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"qsuper/internal/pattern"
 	schedules "qsuper/schedule"
 )
 
@@ -62,10 +63,10 @@ const (
 
 var (
 	// A variable's name ends at the =; in quotes it may hold anything.
-	variable = regexp.MustCompile(`^\s*(?:"([^"]+)"|'([^']+)'|([^\s=#"'*@0-9][^\s=]*))\s*=\s*(.*?)\s*$`)
+	variable = pattern.Lazy(`^\s*(?:"([^"]+)"|'([^']+)'|([^\s=#"'*@0-9][^\s=]*))\s*=\s*(.*?)\s*$`)
 	// The five time fields; months and weekdays may have names.
-	field = regexp.MustCompile(`^[0-9*/,~-]+$`)
-	named = regexp.MustCompile(`^(?i:[0-9*/,~-]|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|sun|mon|tue|wed|thu|fri|sat)+$`)
+	field = pattern.Lazy(`^[0-9*/,~-]+$`)
+	named = pattern.Lazy(`^(?i:[0-9*/,~-]|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|sun|mon|tue|wed|thu|fri|sat)+$`)
 )
 
 // Read reads a crontab; "-" is standard input. user is whose it is, "" = by its
@@ -117,7 +118,7 @@ func looksLikeSystem(lines []string) bool {
 	entries := 0
 	for _, line := range lines {
 		text := strings.TrimSpace(line)
-		if text == "" || text[0] == '#' || variable.MatchString(line) {
+		if text == "" || text[0] == '#' || variable().MatchString(line) {
 			continue
 		}
 		_, rest, ok := cutSchedule(text)
@@ -146,7 +147,7 @@ func (t *Table) read(lines []string) {
 			above = append(above, strings.TrimSpace(strings.TrimLeft(text, "#")))
 			continue
 		}
-		if m := variable.FindStringSubmatch(line); m != nil {
+		if m := variable().FindStringSubmatch(line); m != nil {
 			env = set(env, Variable{m[1] + m[2] + m[3], unquote(m[4]), i + 1})
 			above = nil
 			continue
@@ -179,7 +180,7 @@ func cutSchedule(line string) (schedule, rest string, ok bool) {
 	var fields []string
 	for i := range 5 {
 		var word string
-		if word, rest, _ = cutWord(rest); !field.MatchString(word) && (i < 3 || !named.MatchString(word)) {
+		if word, rest, _ = cutWord(rest); !field().MatchString(word) && (i < 3 || !named().MatchString(word)) {
 			return strings.Join(fields, " "), rest, false
 		}
 		fields = append(fields, word)

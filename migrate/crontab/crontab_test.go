@@ -54,7 +54,7 @@ func TestVariables(t *testing.T) {
 		"* * * * * A=b": "", "0 1 * * * x": "", "@daily A=1 x": "", "#A=b": "",
 	} {
 		got := ""
-		if m := variable.FindStringSubmatch(line); m != nil {
+		if m := variable().FindStringSubmatch(line); m != nil {
 			got = m[1] + m[2] + m[3] + "|" + unquote(m[4])
 		}
 		if got != want {

@@ -1,10 +1,10 @@
 package crontab
 
 import (
-	"regexp"
 	"slices"
 	"strings"
 
+	"qsuper/internal/pattern"
 	"qsuper/migrate"
 )
 
@@ -20,11 +20,11 @@ type task struct {
 }
 
 var (
-	quiet    = regexp.MustCompile(`\s*(?:1?>>?\s*/dev/null\s+2>(?:&1|>?\s*/dev/null)|&>>?\s*/dev/null|2>\s*/dev/null\s+1?>\s*/dev/null)\s*$`)
-	intoFile = regexp.MustCompile(`^([^>]*[^>\s])\s+1?>>?\s*([^\s|;&<>'"$` + "`" + `]+)\s+2>&1\s*$`)
-	changeTo = regexp.MustCompile(`^cd\s+([^\s|;&<>'"$*?~` + "`" + `]+)\s*&&\s*(.*)$`)
-	lockOf   = regexp.MustCompile(`^(?:\S*/)?flock\s+((?:-[a-zA-Z]+\s+|--[a-z-]+\s+)*)([^\s|;&<>'"$` + "`" + `-][^\s|;&<>'"$` + "`" + `]*)\s+(.*)$`)
-	asUser   = regexp.MustCompile(`^(?:\S*/)?sudo\s+(?:-n\s+)?(?:-u|--user[= ])\s*([A-Za-z_][A-Za-z0-9_-]*)\s+([^-].*)$`)
+	quiet    = pattern.Lazy(`\s*(?:1?>>?\s*/dev/null\s+2>(?:&1|>?\s*/dev/null)|&>>?\s*/dev/null|2>\s*/dev/null\s+1?>\s*/dev/null)\s*$`)
+	intoFile = pattern.Lazy(`^([^>]*[^>\s])\s+1?>>?\s*([^\s|;&<>'"$` + "`" + `]+)\s+2>&1\s*$`)
+	changeTo = pattern.Lazy(`^cd\s+([^\s|;&<>'"$*?~` + "`" + `]+)\s*&&\s*(.*)$`)
+	lockOf   = pattern.Lazy(`^(?:\S*/)?flock\s+((?:-[a-zA-Z]+\s+|--[a-z-]+\s+)*)([^\s|;&<>'"$` + "`" + `-][^\s|;&<>'"$` + "`" + `]*)\s+(.*)$`)
+	asUser   = pattern.Lazy(`^(?:\S*/)?sudo\s+(?:-n\s+)?(?:-u|--user[= ])\s*([A-Za-z_][A-Za-z0-9_-]*)\s+([^-].*)$`)
 )
 
 // peel takes off redirections, cd, flock -n and sudo -u. full = false leaves the
@@ -32,19 +32,19 @@ var (
 func peel(text string, full bool) task {
 	t := task{text: strings.TrimSpace(text)}
 	if full {
-		if at := quiet.FindStringIndex(t.text); at != nil && !hasOperators(t.text[:at[0]]) {
+		if at := quiet().FindStringIndex(t.text); at != nil && !hasOperators(t.text[:at[0]]) {
 			t.text, t.logs = t.text[:at[0]], "none"
-		} else if m := intoFile.FindStringSubmatch(t.text); m != nil && !hasOperators(m[1]) {
+		} else if m := intoFile().FindStringSubmatch(t.text); m != nil && !hasOperators(m[1]) {
 			t.text, t.logs = m[1], m[2]
 		}
 	}
-	if m := changeTo.FindStringSubmatch(t.text); m != nil && strings.HasPrefix(m[1], "/") && !strings.Contains(m[2], "||") {
+	if m := changeTo().FindStringSubmatch(t.text); m != nil && strings.HasPrefix(m[1], "/") && !strings.Contains(m[2], "||") {
 		t.dir, t.text = m[1], m[2]
 	}
 	if !full || hasOperators(t.text) {
 		return t
 	}
-	if m := lockOf.FindStringSubmatch(t.text); m != nil && isTry(m[1]) {
+	if m := lockOf().FindStringSubmatch(t.text); m != nil && isTry(m[1]) {
 		t.lock, t.text = m[2], m[3]
 		if inner, ok := strings.CutPrefix(t.text, "-c "); ok {
 			if words, err := migrate.Words(inner); err == nil && len(words) == 1 {
@@ -52,7 +52,7 @@ func peel(text string, full bool) task {
 			}
 		}
 	}
-	if m := asUser.FindStringSubmatch(t.text); m != nil {
+	if m := asUser().FindStringSubmatch(t.text); m != nil {
 		t.user, t.text = m[1], m[2]
 	}
 	return t

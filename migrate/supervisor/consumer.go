@@ -29,7 +29,7 @@ func (c *converter) consumer(pt *part, name string, text *Process, first, slots 
 		body.Set("instances", slots)
 	}
 	if o, ok := c.cfg.ini.get(pt.p.Section, "numprocs"); ok && !pt.apart {
-		if m := environmentNumber.FindStringSubmatch(o.value); m != nil && c.lateBound(m[1]) {
+		if m := environmentNumber().FindStringSubmatch(o.value); m != nil && c.lateBound(m[1]) {
 			body.Set("instances", migrate.Raw("${"+m[1]+"}"))
 		}
 	}
@@ -62,7 +62,7 @@ func (c *converter) command(body *migrate.Map, text *Process) {
 func (c *converter) unmark(text string) string {
 	var b strings.Builder
 	for {
-		m := markPattern.FindStringSubmatchIndex(text)
+		m := markPattern().FindStringSubmatchIndex(text)
 		if m == nil {
 			b.WriteString(migrate.Literal(text))
 			return b.String()
@@ -147,7 +147,7 @@ func (c *converter) misread(pt *part, name string, values map[string]string) {
 	wishes := meant(strings.ReplaceAll(o.value, "%%", "%"))
 	for _, key := range slices.Sorted(maps.Keys(wishes)) {
 		got, set := values[key]
-		if wish := wishes[key]; set && got != wish && !markPattern.MatchString(got) && !strings.Contains(wish, "%(") {
+		if wish := wishes[key]; set && got != wish && !markPattern().MatchString(got) && !strings.Contains(wish, "%(") {
 			c.item(pt, migrate.Note, "environment", name, "Supervisor sets %s to %q, as it is not in quotes; meant was probably %q", key, got, wish)
 		}
 	}

@@ -3,16 +3,16 @@ package supervisor
 import (
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
+	"qsuper/internal/pattern"
 	"qsuper/migrate"
 )
 
 // environmentNumber is an option that is one variable and nothing else.
-var environmentNumber = regexp.MustCompile(`^%\(ENV_([A-Za-z_][A-Za-z0-9_]*)\)[sd]$`)
+var environmentNumber = pattern.Lazy(`^%\(ENV_([A-Za-z_][A-Za-z0-9_]*)\)[sd]$`)
 
 // lateBound reports whether a variable is filled in when qsuper loads the file.
 func (c *converter) lateBound(name string) bool {

@@ -3,10 +3,11 @@ package supervisor
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"qsuper/internal/pattern"
 )
 
 // value is what a name in %(name)s stands for: text, or a number. A symbol stands
@@ -37,7 +38,7 @@ const maxWidth = 4096
 
 // A mark holds the place of a symbol. It is made of letters and digits only, so
 // that it goes through every kind of splitting as one word.
-var markPattern = regexp.MustCompile(`zQx(?:([son])([0-9])|e([A-Za-z_][A-Za-z0-9_]*?))xQz`)
+var markPattern = pattern.Lazy(`zQx(?:([son])([0-9])|e([A-Za-z_][A-Za-z0-9_]*?))xQz`)
 
 func mark(symbol string, width int) string {
 	if strings.HasPrefix(symbol, symEnv) {
@@ -47,7 +48,7 @@ func mark(symbol string, width int) string {
 }
 
 // A conversion of Python's % operator: flags, width, precision.
-var conversion = regexp.MustCompile(`^([-#0 +]*)([0-9]*)(?:\.([0-9]*))?[hlL]?(.)`)
+var conversion = pattern.Lazy(`^([-#0 +]*)([0-9]*)(?:\.([0-9]*))?[hlL]?(.)`)
 
 // format is text % values of Python, for values with names.
 func format(text string, values map[string]value) (string, error) {
@@ -65,7 +66,7 @@ func format(text string, values map[string]value) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		m := conversion.FindStringSubmatch(rest)
+		m := conversion().FindStringSubmatch(rest)
 		if m == nil {
 			return "", errors.New("a % at the end says nothing; write %%")
 		}

@@ -3,10 +3,10 @@ package systemd
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
+	"qsuper/internal/pattern"
 	"qsuper/migrate"
 )
 
@@ -20,8 +20,8 @@ type command struct {
 }
 
 var (
-	wholeVariable = regexp.MustCompile(`^\$([A-Za-z_][A-Za-z0-9_]*)$`)
-	innerVariable = regexp.MustCompile(`\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)\}`)
+	wholeVariable = pattern.Lazy(`^\$([A-Za-z_][A-Za-z0-9_]*)$`)
+	innerVariable = pattern.Lazy(`\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)\}`)
 )
 
 // parse reads an Exec line with its prefixes. env holds what Environment= sets.
@@ -83,13 +83,13 @@ func (u *Unit) parse(line string, env map[string]string, files bool) (command, e
 // unknown lists the variables of a word that Environment= does not set.
 func unknown(w string, env map[string]string) []string {
 	var names []string
-	if m := wholeVariable.FindStringSubmatch(w); m != nil {
+	if m := wholeVariable().FindStringSubmatch(w); m != nil {
 		if _, ok := env[m[1]]; !ok {
 			names = append(names, m[1])
 		}
 		return names
 	}
-	for _, m := range innerVariable.FindAllStringSubmatch(w, -1) {
+	for _, m := range innerVariable().FindAllStringSubmatch(w, -1) {
 		if _, ok := env[m[1]]; !ok && m[1] != "" {
 			names = append(names, m[1])
 		}
@@ -100,14 +100,14 @@ func unknown(w string, env map[string]string) []string {
 // expandWord fills in variables as systemd does: $X as a word of its own is split
 // at blanks, ${X} is not.
 func expandWord(w string, env map[string]string, split bool) []string {
-	if m := wholeVariable.FindStringSubmatch(w); m != nil && split {
+	if m := wholeVariable().FindStringSubmatch(w); m != nil && split {
 		parts, err := words(env[m[1]])
 		if err != nil {
 			return strings.Fields(env[m[1]])
 		}
 		return parts
 	}
-	return []string{innerVariable.ReplaceAllStringFunc(w, func(v string) string {
+	return []string{innerVariable().ReplaceAllStringFunc(w, func(v string) string {
 		if v == "$$" {
 			return "$"
 		}
@@ -120,7 +120,7 @@ func expandWord(w string, env map[string]string, split bool) []string {
 func shellFor(parts []string, env map[string]string) string {
 	line := make([]string, 0, len(parts))
 	for i, w := range parts {
-		if m := wholeVariable.FindStringSubmatch(w); m != nil && len(unknown(w, env)) > 0 && i > 0 {
+		if m := wholeVariable().FindStringSubmatch(w); m != nil && len(unknown(w, env)) > 0 && i > 0 {
 			line = append(line, "$"+m[1])
 			continue
 		}
@@ -142,7 +142,7 @@ func inQuotes(w string, env map[string]string) string {
 	escape := func(s string) string {
 		return strings.NewReplacer(`\`, `\\`, `"`, `\"`, "`", "\\`", "$", `\$`).Replace(s)
 	}
-	for _, m := range innerVariable.FindAllStringSubmatchIndex(w, -1) {
+	for _, m := range innerVariable().FindAllStringSubmatchIndex(w, -1) {
 		b.WriteString(escape(w[end:m[0]]))
 		end = m[1]
 		if m[2] < 0 {
