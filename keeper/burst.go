@@ -18,18 +18,21 @@ const (
 	gcBurst = 300
 )
 
-// Frugal has the garbage collector of this process trade processor time under load
-// for memory all the time.
-func Frugal() { debug.SetGCPercent(gcIdle) }
-
 // Burst collects less garbage while many processes are being started, and gives the
 // memory back to the system when no more follow: a process that has done so keeps
-// what it took, and most of its life it does nothing. The zero value is ready, for
-// a process that is Frugal. It is for one goroutine.
+// what it took, and most of its life it does nothing. It is for one goroutine; the
+// zero value is ready for Begin.
 type Burst struct {
 	n     int
 	last  time.Time
 	timer *time.Timer
+}
+
+// Begin begins a burst with the process itself: to get ready and to start the first
+// consumers is work on which somebody waits. What that took is given back likewise.
+func (b *Burst) Begin() {
+	b.n, b.last = burstSize-1, time.Now()
+	b.Started()
 }
 
 // Started counts a start.
@@ -54,7 +57,7 @@ func (b *Burst) Started() {
 
 // end may come while the next burst begins, which collects as usual then.
 func (*Burst) end() {
-	Frugal()
+	debug.SetGCPercent(gcIdle)
 	debug.FreeOSMemory()
 	proc.ReleaseText()
 }

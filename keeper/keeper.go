@@ -132,6 +132,7 @@ func Run(ctx context.Context, opt Options) (code int, err error) {
 	k.listen()
 	k.sweepFirst()
 
+	k.burst.Begin()
 	k.engine.start()
 	k.settle()
 	err = k.loop()

@@ -5,10 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -67,8 +67,6 @@ func runRun(ctx context.Context, o runOptions) error {
 
 // runKeeper is the keeper in this process.
 func runKeeper(ctx context.Context, opt keeper.Options) error {
-	keeper.Frugal()
-	debug.FreeOSMemory() // the keeper stays small: the file is the engine's business
 	code, err := keeper.Run(ctx, opt)
 	if held, ok := errors.AsType[*pidfile.Held](err); ok {
 		return &exitError{code: exitHeld, err: held, hint: "\"qsuper status\" shows what it runs"}
@@ -162,6 +160,9 @@ func quieter(log config.DaemonLog, once bool) config.DaemonLog {
 func reachable(d config.Daemon) error {
 	if err := control.Free(d.Socket.Path); err != nil {
 		return err
+	}
+	if _, err := os.Lstat(d.Socket.Path); errors.Is(err, fs.ErrNotExist) {
+		return nil // nobody answers, and to look for an engine means to look at every process
 	}
 	if pidfile.Holder(d.StateDir) == 0 && orphaned(d.StateDir) {
 		return nil // it is our own socket, and whoever has it may hang: nobody waits for its answer

@@ -71,7 +71,7 @@ type engine struct {
 	echoes   chan struct{} // the keeper's answers
 	outputs  *outputs
 	upgrades *upgrader
-	burst    keeper.Burst // of starts
+	burst    *keeper.Burst // of starts
 	tcp      *tcp
 	alerts   *alert.Desk
 	trace    *trace.Log
@@ -80,22 +80,27 @@ type engine struct {
 // runEngine runs until everything has been stopped, or until the keeper is
 // gone. It stops no consumer by ending: the next engine goes on with them.
 func runEngine(ctx context.Context, o engineOptions) error {
-	keeper.Frugal()
+	burst := &keeper.Burst{}
+	burst.Begin()
 	pipes := &pipes{stateDir: o.stateDir}
 	client, hello, err := pipes.connect()
 	if err != nil {
 		return err
 	}
-	orphans := []int(nil)
-	if hello.Engines == 1 {
-		orphans = endOrphans(o.stateDir, hello.PID)
-	}
+	orphans := make(chan []int, 1)
+	go func() {
+		if hello.Engines == 1 {
+			orphans <- endOrphans(o.stateDir, hello.PID)
+		}
+		close(orphans)
+	}()
 	cfg, err := loadInForce(o, hello)
+	ended := <-orphans // before anything of theirs is touched
 	if err != nil {
 		return err
 	}
-	e := &engine{pipes: pipes, client: client, hello: hello, log: newLogger(os.Stderr, quieter(cfg.Daemon.Log, o.once)), done: make(chan struct{}), pings: make(chan struct{}, 1), outputs: newOutputs(client.Outputs)}
-	for _, pid := range orphans {
+	e := &engine{burst: burst, pipes: pipes, client: client, hello: hello, log: newLogger(os.Stderr, quieter(cfg.Daemon.Log, o.once)), done: make(chan struct{}), pings: make(chan struct{}, 1), outputs: newOutputs(client.Outputs)}
+	for _, pid := range ended {
 		e.log.Warn("ended the engine of an earlier daemon", "pid", pid)
 	}
 	d := &daemon{
