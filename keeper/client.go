@@ -41,7 +41,7 @@ type Client struct {
 	stop    StopRequest         // what the stops that are kept back have in common
 	runs    []byte              // their runs, not yet in pending
 	specs   map[string]sentSpec // by slot
-	lastEnv []string            // of the specification that was sent last
+	last    *Spec               // the specification that was sent last; nil: none
 	lastID  uint64
 	broken  error
 	more    chan struct{} // holds a token while pending is not empty
@@ -261,19 +261,16 @@ func (c *Client) Start(r StartRequest) error {
 	sent, known := c.specs[r.Slot]
 	if !known || !sent.spec.Equal(&r.Spec) {
 		sent = sentSpec{c.lastID + 1, r.Spec}
-		s.Spec = &r.Spec
-		if s.SameEnv = sharedStrings(r.Spec.Env, c.lastEnv); s.SameEnv {
-			short := r.Spec
-			short.Env = nil
-			s.Spec = &short
+		if s.Own = r.Spec.own(c.last); s.Own == nil {
+			s.Spec = &r.Spec
 		}
 	}
 	s.SpecID = sent.id
 	if err := c.queue(frameStart, s); err != nil {
 		return fmt.Errorf("start %s: %w", r.Slot, err)
 	}
-	if s.Spec != nil {
-		c.lastID, c.lastEnv = sent.id, r.Spec.Env
+	if s.Spec != nil || s.Own != nil {
+		c.lastID, c.last = sent.id, &r.Spec
 		c.specs[r.Slot] = sent
 	}
 	return nil

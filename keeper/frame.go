@@ -60,14 +60,23 @@ type start struct {
 	Slot   string `json:"slot"`
 	Run    uint64 `json:"run"`
 	SpecID uint64 `json:"spec_id"`        // unique for the connection, never 0
-	Spec   *Spec  `json:"spec,omitempty"` // nil: what SpecID said last time for this slot
+	Spec   *Spec  `json:"spec,omitempty"` // nil: see Own
+	Own    *own   `json:"own,omitempty"`  // nil as well: what SpecID said last time for this slot
 	Memo   []byte `json:"memo,omitempty"`
 	Again  *Again `json:"again,omitempty"`
 	Lease  *Lease `json:"lease,omitempty"`
+}
 
-	// SameEnv leaves out Spec.Env: it is that of the specification before this
-	// one. Slots of one consumer share it, and it is most of what a start says.
-	SameEnv bool `json:"same_env,omitempty"`
+// own is a specification that is the one before it but for this: slots of one
+// consumer have the rest in common, and it is most of what a start says.
+type own struct {
+	Argv []string `json:"argv"`
+	Env  []string `json:"env"` // Spec.Own
+	Dir  string   `json:"dir"`
+	Lock string   `json:"lock"`
+	FIFO string   `json:"fifo,omitempty"`
+	Path string   `json:"log,omitempty"` // Spec.Log.Path
+	Slot int      `json:"slot"`          // Spec.Log.Slot
 }
 
 // stops is StopRequest on the wire: many that differ in the run only are one, as

@@ -15,7 +15,7 @@ import "time"
 
 // Version is the version of the protocol; it changes when an older peer could
 // misread a frame.
-const Version = 4
+const Version = 5
 
 // MaxFrame bounds one frame, in bytes.
 const MaxFrame = 1 << 20
@@ -258,6 +258,7 @@ type (
 		Run  uint64    `json:"run"`
 		PID  int       `json:"pid"`
 		At   time.Time `json:"at"`
+		Pipe bool      `json:"pipe,omitempty"` // what it prints goes through the slot's pipe
 
 		Missed string `json:"missed,omitempty"` // which of Spec.Limits do not hold, and why; "" = all do
 	}

@@ -91,12 +91,12 @@ func (k *keeper) hello(h Hello) error {
 func (k *keeper) start(f start) error {
 	s := k.slotOf(f.Slot)
 	switch {
-	case f.SameEnv && k.last == nil:
-		return fmt.Errorf("%w: %s refers to an environment that was never sent", errFrame, f.Slot)
+	case f.Own != nil && k.last == nil:
+		return fmt.Errorf("%w: %s refers to a specification before it, and there was none", errFrame, f.Slot)
+	case f.Own != nil:
+		s.spec, s.specID = f.Own.spec(k.last), f.SpecID
+		k.last = s.spec
 	case f.Spec != nil:
-		if f.SameEnv {
-			f.Spec.Env = k.last.Env
-		}
 		f.Spec.share(k.last)
 		s.spec, s.specID, k.last = f.Spec, f.SpecID, f.Spec
 	case s.specID == 0 || s.specID != f.SpecID:

@@ -123,7 +123,7 @@ func (r *run) begun(p *proc.Process, err error) {
 	failpoint.Hit(failpoint.ForkBeforeRecord)
 	r.record()
 	k.poll.at(r.fenceAt())
-	started := Started{Slot: s.name, Run: r.id, PID: p.PID, At: r.at, Missed: r.missed}
+	started := Started{Slot: s.name, Run: r.id, PID: p.PID, At: r.at, Pipe: s.stream != nil, Missed: r.missed}
 	if k.starting > 0 { // an engine that is woken for each takes the processor from the next
 		k.engine.tellLater(frameStarted, started)
 	} else {

@@ -43,6 +43,30 @@ func same[T comparable](a, b *T) bool {
 	return *a == *b
 }
 
+// own says what s has to itself; nil where it differs from prev in more than that.
+func (s *Spec) own(prev *Spec) *own {
+	if prev == nil {
+		return nil
+	}
+	o := &own{Argv: s.Argv, Env: s.Own, Dir: s.Dir, Lock: s.Lock, FIFO: s.FIFO, Path: s.Log.Path, Slot: s.Log.Slot}
+	if !o.spec(prev).Equal(s) {
+		return nil
+	}
+	return o
+}
+
+// spec is prev with what is o's own.
+func (o *own) spec(prev *Spec) *Spec {
+	s := *prev
+	s.Argv, s.Own, s.Dir, s.Lock, s.FIFO = o.Argv, o.Env, o.Dir, o.Lock, o.FIFO
+	s.Log.Path, s.Log.Slot = o.Path, o.Slot
+	shareString(&s.Dir, prev.Dir)
+	if slices.Equal(s.Argv, prev.Argv) {
+		s.Argv = prev.Argv
+	}
+	return &s
+}
+
 // share makes s use the strings of the specification that came before it where
 // they are the same: a thousand slots differ in two variables and a path.
 func (s *Spec) share(prev *Spec) {

@@ -206,7 +206,9 @@ func (e *engine) handle(m any) {
 	switch m := m.(type) {
 	case keeper.Started:
 		e.burst.Started()
-		e.pipes.hold(m.Slot)
+		if m.Pipe {
+			e.pipes.hold(m.Slot)
+		}
 	case keeper.Ping:
 		select {
 		case e.pings <- struct{}{}:
