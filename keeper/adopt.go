@@ -193,6 +193,7 @@ func (s *slot) letGo() {
 // unseen records the end of an adopted process.
 func (r *run) unseen(exit proc.Exit) {
 	delete(r.slot.k.pids, r.p.PID)
+	r.unawait()
 	r.exit, r.exitAt, r.ran = &exit, time.Now(), proc.Boottime()-r.p.Started
 	r.lookAt, r.giveUp = never, never
 	r.asked = r.asked || r.step != StepNone

@@ -60,6 +60,7 @@ type keeper struct {
 	starting  int           // of these, in the hands of the spawner
 	following int           // of these, by a standing order
 	reaped    []*run        // asked to end and just reaped, see run.exited
+	awaited   int           // processes that have had their stop signal and have not exited
 	spawner   *proc.Spawner // nil: not possible here
 	burst     Burst         // of starts
 
@@ -240,6 +241,8 @@ func (k *keeper) loop() error {
 	for (!k.closing || k.engine.p != nil) && !k.upgrade.due(k) {
 		timeout := -1
 		switch {
+		case len(k.reaped) > 0 && k.awaited > 0 && !more:
+			timeout = lullTime // what follows an exit takes the processor from those that are to exit
 		case more || len(k.reaped) > 0 || proc.Boottime() < k.awake:
 			timeout = 0
 		case k.following > 0 || k.engine.late != 0 && len(k.engine.out) > 0 && !k.engine.waiting:

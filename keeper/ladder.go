@@ -95,10 +95,26 @@ func (r *run) signal() {
 	default:
 		_ = r.p.Signal(sig)
 	}
+	r.await()
 	failpoint.Hit(failpoint.TermBeforeTimer)
 	r.record() // not before it: who has not been asked must not be killed
 	r.wakeAt = proc.Boottime() + wakeTime
 	r.slot.k.poll.at(r.wakeAt)
+}
+
+// await counts a process that has just had its stop signal, until it has exited.
+func (r *run) await() {
+	if !r.awaited {
+		r.awaited = true
+		r.slot.k.awaited++
+	}
+}
+
+func (r *run) unawait() {
+	if r.awaited {
+		r.awaited = false
+		r.slot.k.awaited--
+	}
 }
 
 // wake lets a process that is stopped take the signal. Most are gone by then and

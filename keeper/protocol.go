@@ -168,7 +168,8 @@ type (
 	}
 
 	// StopRequest begins the ladder. A second one for the same run never
-	// lengthens or restarts the grace; Now goes to SIGKILL at once.
+	// lengthens or restarts the grace; Now goes to SIGKILL at once. It takes back a
+	// standing order.
 	StopRequest struct {
 		Slot string `json:"slot"`
 		Run  uint64 `json:"run"`

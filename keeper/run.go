@@ -41,6 +41,7 @@ type run struct {
 	asked     bool          // for a stop, or one had begun before the process exited
 	deadline  time.Duration // CLOCK_BOOTTIME: end of the grace, then of the wait for the next SIGKILL
 	signalled bool
+	awaited   bool          // counted in keeper.awaited
 	wakeAt    time.Duration // when SIGCONT follows
 	signalAt  time.Duration // when the signal is sent though the stop command has not ended
 	command   *proc.Process // nil: none runs
@@ -152,6 +153,7 @@ func (r *run) ready(uint32) {
 		_ = k.poll.change(r.p.PidFD(), unix.EPOLLIN|unix.EPOLLONESHOT) // it is in there
 		return
 	}
+	r.unawait()
 	r.exit, r.exitAt, r.ran = &exit, time.Now(), proc.Boottime()-r.p.Started
 	if exit.Signal == syscall.SIGKILL || exit.Code == shellKilled {
 		r.oom = r.slot.oomKills() > r.ooms

@@ -369,8 +369,10 @@ func (c *consumer) step(u *unit, now time.Time, ev slot.Event) {
 		c.spawn(u, now)
 	case slot.Stop:
 		c.stop(u, now)
+		c.unorder(u)
 	case slot.Kill:
 		c.send(c.r.keeper.Stop(keeper.StopRequest{Slot: u.key, Run: state.Run, Stop: c.ladder(u), Now: true}))
+		c.unorder(u)
 	case slot.Release:
 		c.r.permits.give(&u.ticket)
 	}

@@ -42,6 +42,13 @@ func (c *consumer) withdraw(u *unit) {
 	if u.ordered == u.state.Run && u.state.Phase.Alive() {
 		c.send(c.r.keeper.Again(keeper.AgainRequest{Slot: u.key, Run: u.ordered}))
 	}
+	c.unorder(u)
+}
+
+// unorder forgets the order of a run, which is over, or which the keeper was told to
+// stop: with that the order has gone. A word for each would come between stops that
+// travel as one.
+func (c *consumer) unorder(u *unit) {
 	u.ordered = 0
 	c.r.permits.unstand(&u.ticket)
 }

@@ -94,7 +94,7 @@ func newVerbCmd(a *app, verb string, w wording, cmd cobra.Command) *cobra.Comman
 
 // runCommand sends one command and reports what became of it.
 func runCommand(ctx context.Context, c *control.Client, cmd control.Command, w wording, out *screen) error {
-	reply, err := withProgress(ctx, c, cmd, w, out, func() (control.CommandReply, error) { return c.Do(ctx, cmd) })
+	reply, err := withProgress(ctx, c, cmd, w, out, 0, func() (control.CommandReply, error) { return c.Do(ctx, cmd) })
 	if err != nil {
 		return goesOn(err, cmd.Wait, w)
 	}

@@ -34,11 +34,13 @@ type progress struct {
 	out    *screen
 	began  time.Time
 	before map[slotKey]uint64 // the run of each instance there was
+	early  int                // instances that were done before anybody looked
 }
 
 // withProgress runs act, on a terminal with a progress line above the outcome, and
-// elsewhere with a line on stderr once in a while.
-func withProgress(ctx context.Context, c *control.Client, cmd control.Command, w wording, out *screen,
+// elsewhere with a line on stderr once in a while. running is how many instances
+// there are when that is known: a stop need not look at them all while they end.
+func withProgress(ctx context.Context, c *control.Client, cmd control.Command, w wording, out *screen, running int,
 	act func() (control.CommandReply, error),
 ) (control.CommandReply, error) {
 	if !cmd.Wait {
@@ -47,7 +49,7 @@ func withProgress(ctx context.Context, c *control.Client, cmd control.Command, w
 	p := &progress{client: c, cmd: cmd, words: w, out: out, began: time.Now(), before: map[slotKey]uint64{}}
 	redraw := out.live && !out.json
 	if redraw {
-		p.begin(ctx)
+		_ = p.begin(ctx) // then less is told
 	}
 	type result struct {
 		reply control.CommandReply
@@ -58,11 +60,12 @@ func withProgress(ctx context.Context, c *control.Client, cmd control.Command, w
 		reply, err := act()
 		done <- result{reply, err}
 	}()
-	if !redraw {
-		p.begin(ctx) // meanwhile: most waits are over before anything is told of them
+	late := !redraw && running > 0
+	if !redraw && !late {
+		_ = p.begin(ctx) // meanwhile: most waits are over before anything is told of them
 	}
 	pause := reportFirst
-	if redraw {
+	if redraw || late {
 		pause = progressEvery
 	}
 	timer := time.NewTimer(pause)
@@ -75,9 +78,17 @@ func withProgress(ctx context.Context, c *control.Client, cmd control.Command, w
 			}
 			return r.reply, r.err
 		case <-timer.C:
-			p.show(ctx, redraw)
 		}
-		if !redraw {
+		switch {
+		case late:
+			if p.begin(ctx) == nil {
+				p.early = max(running-len(p.before), 0)
+			}
+			late, pause = false, reportFirst
+		case redraw:
+			p.show(ctx, redraw)
+		default:
+			p.show(ctx, redraw)
 			pause = reportEvery
 		}
 		timer.Reset(pause)
@@ -103,10 +114,12 @@ func (p *progress) look(ctx context.Context) (control.Status, error) {
 }
 
 // begin notes which instances there are.
-func (p *progress) begin(ctx context.Context) {
-	if st, err := p.look(ctx); err == nil {
+func (p *progress) begin(ctx context.Context) error {
+	st, err := p.look(ctx)
+	if err == nil {
 		p.remember(st)
 	}
+	return err
 }
 
 func (p *progress) remember(st control.Status) {
@@ -142,6 +155,7 @@ func (p *progress) text(st control.Status, now time.Time) string {
 // count says how many instances are done, out of how many; how long the longest
 // grace is, counted from the beginning; and who is left.
 func (p *progress) count(st control.Status) (done, total int, limit time.Duration, left []string) {
+	done, total = p.early, p.early
 	for _, c := range st.Consumers {
 		if p.words.state == "running" {
 			done, total = done+c.Running, total+c.Wanted

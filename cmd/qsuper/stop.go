@@ -81,8 +81,11 @@ func stopDaemon(ctx context.Context, c *control.Client, cmd control.Command, out
 		waiting, cancel = context.WithTimeout(ctx, limit)
 		defer cancel()
 	}
-	lost := false
-	reply, err := withProgress(waiting, c, cmd, stopWords, out, func() (control.CommandReply, error) {
+	lost, running := false, 0
+	for _, consumer := range st.Consumers {
+		running += consumer.Running
+	}
+	reply, err := withProgress(waiting, c, cmd, stopWords, out, running, func() (control.CommandReply, error) {
 		reply, err := c.Shutdown(waiting, control.Shutdown{Now: cmd.Now, NoWait: !cmd.Wait})
 		if _, lost = errors.AsType[*control.Lost](err); lost {
 			err = nil // it ended before it had answered; whether it is gone is seen next
