@@ -10,10 +10,26 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"qsuper/keeper"
 )
 
 // orphanTime is how long an orphan may take to die of SIGKILL.
 const orphanTime = 2 * time.Second
+
+// beginEndOrphans has endOrphans go on meanwhile when a keeper's first engine asks;
+// another one comes after engines that this keeper has ended itself. What it returns
+// is sent when it is done, and then closed.
+func beginEndOrphans(stateDir string, hello keeper.Hello) <-chan []int {
+	ended := make(chan []int, 1)
+	go func() {
+		if hello.Engines == 1 {
+			ended <- endOrphans(stateDir, hello.PID)
+		}
+		close(ended)
+	}()
+	return ended
+}
 
 // endOrphans ends engines that a dead keeper has left: one exits by itself when
 // its keeper is gone, unless it hangs, which may be why the keeper is gone.

@@ -87,13 +87,7 @@ func runEngine(ctx context.Context, o engineOptions) error {
 	if err != nil {
 		return err
 	}
-	orphans := make(chan []int, 1)
-	go func() {
-		if hello.Engines == 1 {
-			orphans <- endOrphans(o.stateDir, hello.PID)
-		}
-		close(orphans)
-	}()
+	orphans := beginEndOrphans(o.stateDir, hello)
 	cfg, err := loadInForce(o, hello)
 	ended := <-orphans // before anything of theirs is touched
 	if err != nil {
