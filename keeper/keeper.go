@@ -422,10 +422,3 @@ func (k *keeper) endIfDone() {
 	k.closeBy = proc.Boottime() + closeTime
 	k.poll.at(k.closeBy)
 }
-
-// discard ends a process that cannot be watched.
-func (k *keeper) discard(p *proc.Process) {
-	_ = p.SignalGroup(syscall.SIGKILL)
-	p.Wait()
-	p.Close()
-}

@@ -188,3 +188,10 @@ func (r *run) tell() {
 		Remaining: r.remaining(proc.Boottime()), Leftovers: len(r.members), Fenced: r.fenced,
 	})
 }
+
+// discard ends a process that cannot be watched.
+func (k *keeper) discard(p *proc.Process) {
+	_ = p.SignalGroup(syscall.SIGKILL)
+	p.Wait()
+	p.Close()
+}
