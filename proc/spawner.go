@@ -92,10 +92,6 @@ func NewSpawner(post func(func())) (*Spawner, error) {
 // ends with ctx's error.
 func (s *Spawner) Run(ctx context.Context) error {
 	defer s.late.Stop()
-	// A thread keeps its share of the scheduler's parallelism while it stands still
-	// for its child to become a program. The caller is to go on with another.
-	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + spawnThreads)
-	defer func() { runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) - spawnThreads) }()
 	stop := context.AfterFunc(ctx, func() { s.rouse(spawnThreads) })
 	defer stop()
 	var threads sync.WaitGroup
