@@ -2,6 +2,7 @@ package alert
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"qsuper/config"
@@ -22,9 +23,16 @@ const (
 // ends, so that one which moves around its limit is told of once.
 const easing = 0.8
 
-// quiet is how long nothing may be killed, or a queue may stop growing, before
-// that is over.
+// quiet is how long nothing may be killed or crash, or a queue may stop growing,
+// before that is over.
 const quiet = 10 * time.Minute
+
+// loopFrom is how many crashes within quiet are a loop: one may happen.
+const loopFrom = 3
+
+// calm is how long a consumer may not spin before that is over: between two pauses
+// it runs for an instant.
+const calm = time.Minute
 
 // paceOver is the time over which the pace of a queue is taken.
 const paceOver = 2 * time.Minute
@@ -34,6 +42,9 @@ type trail struct {
 	pace     []mark    // of the last paceOver
 	kills    int64     // instances killed, or fires skipped, as of the last look; -1 before the first
 	killed   time.Time // when that number last rose
+	crashes  int64     // as of the last look; -1 before the first
+	crashed  []mark    // when that number rose, and by how much
+	spun     time.Time // when it was last seen to spin
 	lowest   int64     // messages; -1 before the first look
 	grew     time.Time
 	ready    int64 // as of the last look; -1 before the first
@@ -41,11 +52,11 @@ type trail struct {
 }
 
 type mark struct {
-	at    time.Time
-	ready int64
+	at time.Time
+	n  int64
 }
 
-func newTrail() *trail { return &trail{kills: -1, lowest: -1, ready: -1} }
+func newTrail() *trail { return &trail{kills: -1, crashes: -1, lowest: -1, ready: -1} }
 
 // verdict is a look with its words.
 type verdict struct {
@@ -65,9 +76,9 @@ func limit(v float64, on bool) float64 {
 func (t *trail) consumer(w config.When, c control.ConsumerStatus, on bool, now time.Time) verdict {
 	switch w.Is {
 	case config.CrashLoop:
-		return said(c.State == "backoff" || c.Code == "breaker", c.Reason)
+		return t.crash(c, on, now)
 	case config.Spinning:
-		return said(c.Code == "paced", c.Reason)
+		return t.spin(c, now)
 	case config.Killed:
 		return t.kill(int64(c.StopSteps["kill"]), now)
 	}
@@ -89,6 +100,39 @@ func said(is bool, words string) verdict {
 		return verdict{yes, words}
 	}
 	return verdict{is: no}
+}
+
+// crash is on while crashes come again and again, and as long as one is not long past:
+// between two of them the consumer runs. A count that has fallen belongs to another
+// engine.
+func (t *trail) crash(c control.ConsumerStatus, on bool, now time.Time) verdict {
+	n := int64(c.Crashes)
+	if n < t.crashes {
+		t.crashes = 0
+	}
+	if t.crashes >= 0 && n > t.crashes {
+		t.crashed = append(t.crashed, mark{now, n - t.crashes})
+	}
+	t.crashes = n
+	t.crashed = slices.DeleteFunc(t.crashed, func(m mark) bool { return now.Sub(m.at) >= quiet })
+	var recent int64
+	for _, m := range t.crashed {
+		recent += m.n
+	}
+	words := fmt.Sprintf("%d crashes within 10 min", recent)
+	if c.State == "backoff" || c.Code == "breaker" {
+		words = c.Reason
+	}
+	return said(recent >= loopFrom || on && recent > 0 || c.Code == "breaker", words)
+}
+
+// spin is on while quick exits without work are spaced out.
+func (t *trail) spin(c control.ConsumerStatus, now time.Time) verdict {
+	if c.Code == "paced" {
+		t.spun = now
+		return verdict{yes, c.Reason}
+	}
+	return said(!t.spun.IsZero() && now.Sub(t.spun) < calm, "its instances have ended at once without having worked")
 }
 
 // kill is on from an instance that had to be killed until none was for a while.
@@ -194,7 +238,7 @@ func (t *trail) drain(most time.Duration, ready int64, on bool, now time.Time) v
 	case over < paceOver/2:
 		return verdict{is: unsure}
 	}
-	fell := float64(first.ready-ready) / over.Seconds()
+	fell := float64(first.n-ready) / over.Seconds()
 	if fell <= 0 {
 		return verdict{yes, fmt.Sprintf("%d messages wait and do not become fewer", ready)}
 	}

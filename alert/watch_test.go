@@ -112,6 +112,42 @@ func TestDrain(t *testing.T) {
 	story(t, a, []look{{ready: 10}, {ready: 10}, {ready: 0}})
 }
 
+// TestCrashLoop: one crash is none, and one that runs between two crashes is still in it.
+func TestCrashLoop(t *testing.T) {
+	crashes := func(n uint64, state, code string) look {
+		return look{mod: func(c *control.ConsumerStatus) {
+			c.Crashes, c.State, c.Code, c.Reason = n, state, code, "crashed with exit code 7"
+		}}
+	}
+	a := &config.Alert{Name: "crashing", When: config.When{Is: config.CrashLoop}}
+	on := func(l look) look { l.want = Firing; return l }
+	looks := []look{
+		crashes(50, "running", "ok"), // before anybody looked
+		crashes(51, "backoff", "backoff"), crashes(52, "running", "ok"), crashes(52, "backoff", "backoff"),
+		on(crashes(53, "backoff", "backoff")), crashes(53, "running", "ok"), crashes(1, "backoff", "backoff"), // another engine
+	}
+	for range 119 {
+		looks = append(looks, crashes(1, "running", "ok"))
+	}
+	over := crashes(1, "running", "ok")
+	over.want = Resolved
+	story(t, a, append(looks, over, crashes(2, "backoff", "backoff")))
+	story(t, a, []look{crashes(0, "running", "ok"), on(crashes(1, "waiting", "breaker"))})
+}
+
+// TestSpinning: between two pauses the consumer runs for an instant.
+func TestSpinning(t *testing.T) {
+	paced := func(c *control.ConsumerStatus) {
+		c.State, c.Code, c.Reason = "waiting", "paced", "spinning: ended after 10 ms ten times"
+	}
+	a := &config.Alert{Name: "spinning", When: config.When{Is: config.Spinning}}
+	looks := []look{{}, {mod: paced, want: Firing}, {}, {mod: paced}}
+	for range 11 {
+		looks = append(looks, look{})
+	}
+	story(t, a, append(looks, look{want: Resolved}, look{mod: paced, want: Firing}))
+}
+
 // TestKilledIsToldOnceAndEnds: a count that falls belongs to another engine.
 func TestKilledIsToldOnceAndEnds(t *testing.T) {
 	kills := func(n uint64) func(*control.ConsumerStatus) {
