@@ -124,33 +124,45 @@ func (z *zookeeper) claimsOf(ctx context.Context, prefix string) (list []zkClaim
 	if now, err = z.told(r[0]); err != nil {
 		return nil, 0, err
 	}
-	var keys []string
-	for _, name := range r[1].children {
-		if key, err := url.PathUnescape(name); err == nil {
-			keys = append(keys, key)
-		}
-	}
-	for part := range slices.Chunk(keys, claimBatch) {
-		var ops []zkOp
-		for _, key := range part {
-			ops = append(ops, zkOp{op: zkGet, path: z.claimPath(key)})
-		}
-		replies, err := z.do(ctx, ops...)
+	for part := range slices.Chunk(r[1].keys(), claimBatch) {
+		replies, err := z.do(ctx, z.claimOps(part)...)
 		if err != nil {
 			return nil, 0, err
 		}
-		for i, r := range replies {
-			if c, err := zkClaimOf(part[i], r); err == nil { // else it was deleted meanwhile
-				list = append(list, c)
-			}
-		}
+		list = append(list, zkClaims(part, replies)...)
 	}
 	return list, now, nil
 }
 
-// listOrders lists the commands to all hosts.
-func (z *zookeeper) listOrders(ctx context.Context) (list []lease.Record, err error) {
-	found, now, err := z.claimsOf(ctx, lease.OrderPrefix)
+// keys are the names of children, as they were before zkName.
+func (r *zkReply) keys() (keys []string) {
+	for _, name := range r.children {
+		if key, err := url.PathUnescape(name); err == nil {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+func (z *zookeeper) claimOps(keys []string) (ops []zkOp) {
+	for _, key := range keys {
+		ops = append(ops, zkOp{op: zkGet, path: z.claimPath(key)})
+	}
+	return ops
+}
+
+// zkClaims reads the replies to claimOps.
+func zkClaims(keys []string, replies []zkReply) (list []zkClaim) {
+	for i, r := range replies {
+		if c, err := zkClaimOf(keys[i], r); err == nil { // else it was deleted meanwhile
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
+// ordersOf are the commands to all hosts that still count.
+func ordersOf(found []zkClaim, now int64) (list []lease.Record) {
 	for _, c := range found {
 		if c.until >= now {
 			list = append(list, lease.Record{
@@ -159,7 +171,7 @@ func (z *zookeeper) listOrders(ctx context.Context) (list []lease.Record, err er
 			})
 		}
 	}
-	return list, err
+	return list
 }
 
 // sweep deletes claims that have run out.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -30,19 +29,28 @@ func (z *zookeeper) look(ctx context.Context, keys []string) ([]zkLease, error) 
 	if err := z.prepare(ctx); err != nil {
 		return nil, err
 	}
+	r, err := z.do(ctx, z.lookOps(keys)...)
+	if err != nil {
+		return nil, err
+	}
+	return z.looked(keys, r)
+}
+
+func (z *zookeeper) lookOps(keys []string) []zkOp {
 	ops := []zkOp{{op: zkMulti, parts: []zkOp{{op: zkCheck, path: z.leases(), version: -1}}}}
 	for _, key := range keys {
 		ops = append(ops, zkOp{op: zkGet, path: z.path(key)}, zkOp{op: zkGet, path: z.path(key) + hold})
 	}
-	r, err := z.do(ctx, ops...)
-	if err != nil {
-		return nil, err
-	}
+	return ops
+}
+
+// looked reads the replies to lookOps.
+func (z *zookeeper) looked(keys []string, r []zkReply) (list []zkLease, err error) {
 	if r[0].err != 0 {
 		z.made = false
 		return nil, r[0].err
 	}
-	list := make([]zkLease, len(keys))
+	list = make([]zkLease, len(keys))
 	for i, key := range keys {
 		if list[i], err = zkFound(key, r[1+2*i], r[2+2*i]); err != nil {
 			return nil, err
@@ -213,7 +221,7 @@ func (z *zookeeper) renew(ctx context.Context, owner string, held []lease.Held) 
 // disown gives back what this host has without knowing it: its Take was done and
 // not answered, and nobody has asked again.
 func (z *zookeeper) disown(ctx context.Context, owner string, held []lease.Held) error {
-	list, err := z.all(ctx)
+	list, _, err := z.all(ctx)
 	if err != nil {
 		return err
 	}
@@ -260,24 +268,30 @@ func (z *zookeeper) Release(ctx context.Context, owner string, held []lease.Held
 	return nil
 }
 
-// all lists the leases that somebody has, and tidies up.
-func (z *zookeeper) all(ctx context.Context) ([]zkLease, error) {
+// all lists the leases that somebody has, and the claims that are orders, and tidies
+// up. Two round trips must do: on a slow network a third would take the time that
+// there is for a request.
+func (z *zookeeper) all(ctx context.Context) (held []zkLease, orders []lease.Record, err error) {
 	if err := z.prepare(ctx); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	r, err := z.do(ctx, zkOp{op: zkChildren, path: z.leases()})
+	names, err := z.do(ctx, zkOp{op: zkChildren, path: z.leases()}, z.tick(lease.OrderPrefix), zkOp{op: zkChildren, path: z.claims(lease.OrderPrefix)})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var keys []string
-	for _, name := range r[0].children {
-		if key, err := url.PathUnescape(name); err == nil {
-			keys = append(keys, key)
-		}
-	}
-	found, err := z.look(ctx, keys)
+	now, err := z.told(names[1])
 	if err != nil {
-		return nil, err
+		return nil, nil, err
+	}
+	keys, claimed := names[0].keys(), names[2].keys()
+	looks := z.lookOps(keys)
+	r, err := z.do(ctx, append(looks, z.claimOps(claimed)...)...)
+	if err != nil {
+		return nil, nil, err
+	}
+	found, err := z.looked(keys, r)
+	if err != nil {
+		return nil, nil, err
 	}
 	var ops []zkOp
 	for i := range found {
@@ -286,26 +300,22 @@ func (z *zookeeper) all(ctx context.Context) ([]zkLease, error) {
 		}
 	}
 	if _, err := z.do(ctx, ops...); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return slices.DeleteFunc(found, func(l zkLease) bool { return !l.held }), nil
+	return slices.DeleteFunc(found, func(l zkLease) bool { return !l.held }), ordersOf(zkClaims(claimed, r[len(looks):]), now), nil
 }
 
 // List implements lease.Store. How long a lease has left, only the servers know:
 // not less than the length of one when its session was heard of.
 func (z *zookeeper) List(ctx context.Context) ([]lease.Record, error) {
-	found, err := z.all(ctx)
+	found, orders, err := z.all(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list leases: %w", err)
 	}
-	var list []lease.Record
+	list := make([]lease.Record, 0, len(found)+len(orders))
 	for i := range found {
 		l := &found[i]
 		list = append(list, lease.Record{Key: l.key, Owner: l.slot.Owner, Token: l.token, Value: l.slot.Value, Since: time.UnixMilli(l.since), Left: z.ttl})
-	}
-	orders, err := z.listOrders(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("list leases: %w", err)
 	}
 	return append(list, orders...), nil
 }
