@@ -125,7 +125,7 @@ func (c *Client) greet() (Hello, error) {
 
 // Run hands every frame of the keeper to handle, in order and from one
 // goroutine: Started, StartFailed, Stopping, Exited, LogTrouble, SlotInfo,
-// ListEnd, Ping, Echoed, Outputs, Terminate and Reload, all as values. It returns ErrGone when the keeper is
+// ListEnd, Ping, Outputs, Terminate and Reload, all as values. It returns ErrGone when the keeper is
 // gone, nil when ctx is done, and closes the connection.
 func (c *Client) Run(ctx context.Context, handle func(any)) error {
 	wctx, cancel := context.WithCancel(ctx)
@@ -239,8 +239,6 @@ func message(t frameType, body []byte) (any, error) {
 		return decoded[LogTrouble](body)
 	case framePing:
 		return decoded[Ping](body)
-	case frameEchoed:
-		return Echoed{}, nil
 	case frameTaken:
 		return decoded[Outputs](body)
 	case frameUpgrading:
@@ -300,8 +298,8 @@ func (c *Client) Adopt(r AdoptRequest) error {
 // Freeze lets the processes of a run stand still, or go on.
 func (c *Client) Freeze(r FreezeRequest) error { return c.send(frameFreeze, r) }
 
-// Echo has the keeper send Echoed: its loop lives.
-func (c *Client) Echo() error { return c.send(frameEcho, struct{}{}) }
+// Notify has the keeper tell the service manager.
+func (c *Client) Notify(state string) error { return c.send(frameNotify, Notify{state}) }
 
 // Outputs has the keeper send Outputs.
 func (c *Client) Outputs() error { return c.send(frameOutputs, struct{}{}) }

@@ -29,7 +29,7 @@ const (
 	frameFreeze      frameType = 12
 	framePong        frameType = 13
 	frameExtend      frameType = 14
-	frameEcho        frameType = 15
+	frameNotify      frameType = 15
 	frameOutputs     frameType = 16
 	frameUpgrade     frameType = 20
 
@@ -44,7 +44,6 @@ const (
 	frameFrozen      frameType = 73
 	frameLogTrouble  frameType = 74
 	framePing        frameType = 75
-	frameEchoed      frameType = 76
 	frameTaken       frameType = 77
 	frameUpgrading   frameType = 80
 )

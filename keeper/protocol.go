@@ -15,7 +15,7 @@ import "time"
 
 // Version is the version of the protocol; it changes when an older peer could
 // misread a frame.
-const Version = 5
+const Version = 6
 
 // MaxFrame bounds one frame, in bytes.
 const MaxFrame = 1 << 20
@@ -102,6 +102,12 @@ type Again struct {
 // keeper lists its run even when it ended while no keeper was there. Its line is
 // written before the process is started, too, with no pid.
 const OnceTag = "once:"
+
+// Notify has the keeper tell the service manager something, see sd_notify(3): the
+// service manager listens to no other process of the service, as consumers are some.
+type Notify struct {
+	State string `json:"state"`
+}
 
 // Lease is this host's right to run an exclusive slot that several hosts share. The
 // keeper ends the process before it runs out, whatever the engine does.
@@ -322,9 +328,6 @@ type (
 
 	// Reload is a SIGHUP to the keeper.
 	Reload struct{}
-
-	// Echoed is the answer to Echo.
-	Echoed struct{}
 
 	// ListEnd follows the last SlotInfo.
 	ListEnd struct{}

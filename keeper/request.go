@@ -14,7 +14,7 @@ func (k *keeper) request(t frameType, body []byte) error {
 	if t != frameHello && !k.engine.greeted || t == frameHello && k.engine.greeted {
 		return fmt.Errorf("%w: type %d is not what comes first", errFrame, t)
 	}
-	if t != frameHello && t != frameList && t != frameEcho && t != frameTerminating && t != frameQuit && !k.engine.listed {
+	if t != frameHello && t != frameList && t != frameNotify && t != frameTerminating && t != frameQuit && !k.engine.listed {
 		return fmt.Errorf("%w: type %d before the slots were listed", errFrame, t)
 	}
 	switch t {
@@ -48,9 +48,8 @@ func (k *keeper) request(t frameType, body []byte) error {
 	case framePong:
 		k.engine.lives()
 		return nil
-	case frameEcho:
-		k.engine.send(frameEchoed, Echoed{})
-		return nil
+	case frameNotify:
+		return with(body, k.notify)
 	case frameOutputs:
 		k.engine.send(frameTaken, k.outputs())
 		return nil

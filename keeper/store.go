@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -28,16 +29,17 @@ const (
 	storePrefix = "fifo-" // of names in the store; the pipe's inode follows, in base 36
 )
 
-// Store is the service manager's file descriptor store, see sd_notify(3): it holds
-// the slots' pipes, so that what a consumer has printed is there for the next keeper
-// though this one and its engine are dead, and the consumer has ended as well.
+// Store is the service manager as sd_notify(3) describes it, with its file descriptor
+// store: that holds the slots' pipes, so that what a consumer has printed is there for
+// the next keeper though this one and its engine are dead, and the consumer has ended
+// as well.
 type Store struct {
-	address string
-	max     int   // pipes; 0: there is none, or none any more
-	given   []int // what it has handed over at the start of this process
+	address string // "" = there is no service manager
+	max     int    // pipes; 0: there is none, or none any more
+	given   []int  // what it has handed over at the start of this process
 }
 
-// FindStore looks for a store in the environment; nil: there is none. It is to be
+// FindStore looks for it in the environment; nil: there is none. It is to be
 // called once, before anything else is opened. What concerns only this process is
 // taken out of the environment.
 //
@@ -60,10 +62,13 @@ func FindStore() *Store {
 			_ = os.Unsetenv(name) // the name is valid
 		}
 	}
-	if most, err := strconv.Atoi(os.Getenv("FDSTORE")); err == nil && (strings.HasPrefix(s.address, "/") || strings.HasPrefix(s.address, "@")) {
+	if !strings.HasPrefix(s.address, "/") && !strings.HasPrefix(s.address, "@") {
+		s.address = ""
+	}
+	if most, err := strconv.Atoi(os.Getenv("FDSTORE")); err == nil && s.address != "" {
 		s.max = min(most, maxStored)
 	}
-	if s.max <= 0 && len(s.given) == 0 {
+	if s.address == "" && len(s.given) == 0 {
 		return nil
 	}
 	return s
@@ -92,23 +97,28 @@ type storage struct {
 	full  bool                // it has been told that there are more pipes than places
 }
 
-// storing is one message: a slot's pipe is put into the store, or taken out.
+// storing is one message: a slot's pipe is put into the store, or taken out, or
+// something else is said.
 type storing struct {
-	ino  uint64
-	slot *slot // nil: out
+	ino   uint64
+	slot  *slot  // nil: out
+	state string // "" = it is about a pipe
 }
 
 func (k *keeper) openStorage(s *Store) storage {
 	st := storage{k: k, sock: -1, again: never}
-	if s == nil || s.max <= 0 || k.opt.Ending { // with the end of this process the store is emptied
+	if s == nil || s.address == "" {
 		return st
 	}
 	sock, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
-		k.log.Warn("the service manager cannot be asked to hold pipes", "error", err)
+		k.log.Warn("the service manager cannot be told anything", "error", err)
 		return st
 	}
-	st.sock, st.to, st.max, st.has = sock, &unix.SockaddrUnix{Name: s.address}, s.max, map[uint64]struct{}{}
+	st.sock, st.to, st.has = sock, &unix.SockaddrUnix{Name: s.address}, map[uint64]struct{}{}
+	if !k.opt.Ending { // with the end of this process the store is emptied
+		st.max = s.max
+	}
 	return st
 }
 
@@ -170,7 +180,7 @@ func (k *keeper) pipes() map[uint64]string {
 
 // putIn has the slot's pipe held, unless it is.
 func (st *storage) putIn(s *slot) {
-	if st.sock < 0 {
+	if st.sock < 0 || st.max <= 0 {
 		return
 	}
 	s.inode, _ = inodeOf(s.fifoFD)
@@ -185,7 +195,7 @@ func (st *storage) putIn(s *slot) {
 		return
 	}
 	st.has[s.inode] = struct{}{}
-	st.send(storing{s.inode, s})
+	st.send(storing{ino: s.inode, slot: s})
 }
 
 // stored notes that the keeper before this one, in the same process, has put the
@@ -194,6 +204,12 @@ func (st *storage) stored(s *slot) {
 	if ino, ok := inodeOf(s.fifoFD); ok && st.sock >= 0 {
 		st.has[ino] = struct{}{}
 	}
+}
+
+// notify says something for the engine.
+func (k *keeper) notify(n Notify) error {
+	k.store.send(storing{state: n.State})
+	return nil
 }
 
 // takeOut ends the holding of a pipe.
@@ -248,6 +264,13 @@ func (st *storage) retry() {
 
 // tell sends one message. It is false when that is to be tried again.
 func (st *storage) tell(m storing) bool {
+	if m.state != "" {
+		err := unix.Sendmsg(st.sock, []byte(m.state), nil, st.to, unix.MSG_NOSIGNAL)
+		if err != nil && !passing(err) {
+			st.k.log.Warn("tell the service manager", "state", m.state, "error", err)
+		}
+		return !passing(err)
+	}
 	name := "FDNAME=" + storeName(m.ino)
 	if m.slot == nil {
 		return st.sent(unix.Sendmsg(st.sock, []byte("FDSTOREREMOVE=1\n"+name), nil, st.to, unix.MSG_NOSIGNAL))
@@ -272,12 +295,17 @@ func (st *storage) sent(err error) bool {
 	if err == nil {
 		return true
 	}
-	for _, passing := range []error{unix.EAGAIN, unix.EINTR, unix.ENOBUFS, unix.ENOMEM, unix.ETOOMANYREFS, unix.EMFILE, unix.ENFILE, unix.ECONNREFUSED} {
-		if errors.Is(err, passing) {
-			return false
-		}
+	if passing(err) {
+		return false
 	}
 	st.k.log.Warn("the service manager does not hold pipes; output that nobody has read is lost when keeper and engine are killed together", "error", err)
-	st.close()
+	st.max = 0
+	clear(st.has)
 	return true
+}
+
+func passing(err error) bool {
+	return slices.ContainsFunc([]error{unix.EAGAIN, unix.EINTR, unix.ENOBUFS, unix.ENOMEM, unix.ETOOMANYREFS, unix.EMFILE, unix.ENFILE, unix.ECONNREFUSED}, func(e error) bool {
+		return errors.Is(err, e)
+	})
 }

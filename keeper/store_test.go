@@ -203,6 +203,27 @@ func TestTheStoreIsTidied(t *testing.T) {
 	r.stores(1)
 }
 
+// The service manager listens to the keeper alone, store or not, and hears everything
+// in order when it has not listened for a while.
+func TestTheKeeperSpeaksForTheEngine(t *testing.T) {
+	t.Parallel()
+	r := newServiceRig(t, 0)
+	l, _ := r.connect()
+	resume := r.manager.Hang()
+	var want []storetest.Saying
+	for i := range 2000 { // more than a socket takes
+		state := fmt.Sprint("STATUS=", i)
+		want = append(want, storetest.Saying{PID: r.cmd.Process.Pid, State: state})
+		l.ask(l.Notify(state))
+	}
+	l.start(slot0, 1, r.spec(slot0, "exec sleep 1000")) // nothing waits for it
+	resume()
+	eventually(t, "everything has been heard", func() bool { return len(r.manager.Said()) >= len(want) })
+	if !slices.Equal(r.manager.Said(), want) {
+		t.Error("not in order, or not of the keeper")
+	}
+}
+
 // Without a store nobody is told anything.
 func TestNoStore(t *testing.T) {
 	t.Parallel()

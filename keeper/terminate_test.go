@@ -192,15 +192,3 @@ func TestSetLog(t *testing.T) {
 	l.ask(l.SetLog(LogRequest{Slot: slot0, Log: spec.Log}))
 	r.says("elsewhere/0", "line")
 }
-
-// The engine may ask whether the keeper's loop lives, before all else.
-func TestEcho(t *testing.T) {
-	t.Parallel()
-	r := newRig(t)
-	l := r.greet()
-	l.ask(l.Echo())
-	get[Echoed](l)
-	l.list()
-	l.ask(l.Echo())
-	get[Echoed](l)
-}

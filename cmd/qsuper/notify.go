@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"strconv"
 	"time"
-
-	systemd "github.com/coreos/go-systemd/v22/daemon"
 )
 
 // While everything is being stopped the service manager is told every
@@ -17,11 +15,11 @@ const (
 	extendBy    = 30 * time.Second
 )
 
-// notify tells the service manager, if there is one. It is nobody's failure
-// when it cannot be told.
+// notify has the keeper tell the service manager, if there is one. It is nobody's
+// failure when it cannot be told.
 func (e *engine) notify(state string) {
-	if _, err := systemd.SdNotify(false, state); err != nil {
-		e.log.Warn("tell the service manager", "state", state, "error", err)
+	if err := e.say(state); err != nil {
+		e.log.Debug("tell the service manager", "state", state, "error", err)
 	}
 }
 
@@ -79,37 +77,9 @@ func (e *engine) pong(ctx context.Context) {
 	}
 }
 
-// echo asks the keeper for an answer, which it has up to limit for.
-func (e *engine) echo(ask func() error, limit time.Duration) error {
-	select {
-	case <-e.echoes: // of an earlier question, and late
-	default:
-	}
-	if err := ask(); err != nil {
-		return fmt.Errorf("ask the keeper: %w", err)
-	}
-	late := time.NewTimer(limit)
-	defer late.Stop()
-	select {
-	case <-e.echoes:
-		return nil
-	case <-e.life.Done():
-		return e.life.Err()
-	case <-late.C:
-		return fmt.Errorf("ask the keeper: no answer within %s", humane(limit))
-	}
-}
-
-// bothAnswer asks every consumer's owner and the keeper.
-func (e *engine) bothAnswer() error {
-	if err := e.answers(); err != nil {
-		return err
-	}
-	return e.echo(e.client.Echo, e.watchdog)
-}
-
 // feed tells the service manager's watchdog that the daemon lives, whenever every
-// consumer's owner and the keeper have answered. One that hangs keeps it silent.
+// consumer's owner has answered. It is the keeper that passes it on: whoever hangs keeps
+// it silent.
 func (e *engine) feed(ctx context.Context, every time.Duration, answers func() error) {
 	tick := time.NewTicker(every / 2) // as sd_watchdog_enabled(3) advises
 	defer tick.Stop()

@@ -4,12 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net"
-	"path/filepath"
 	"testing"
 	"time"
-
-	"qsuper/keeper"
 )
 
 func TestWatchdogEvery(t *testing.T) {
@@ -35,33 +31,25 @@ func TestWatchdogEvery(t *testing.T) {
 	}
 }
 
-// manager is the service manager's end of NOTIFY_SOCKET.
-func manager(t *testing.T) (heard func() string) {
+// manager is an engine, and what the service manager hears of it.
+func manager(t *testing.T) (e *engine, heard func() string) {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "n")
-	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
-	t.Setenv("NOTIFY_SOCKET", path)
-	return func() string {
-		buf := make([]byte, 256)
-		if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
-			t.Fatal(err)
+	told := make(chan string, 100)
+	e = &engine{log: slog.New(slog.DiscardHandler), say: func(state string) error { told <- state; return nil }}
+	return e, func() string {
+		select {
+		case state := <-told:
+			return state
+		case <-time.After(10 * time.Second):
+			t.Fatal("nothing was told")
+			return ""
 		}
-		n, err := conn.Read(buf)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(buf[:n])
 	}
 }
 
 func TestTheWatchdogIsFedByAnswersOnly(t *testing.T) {
-	heard := manager(t)
+	e, heard := manager(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	e := &engine{log: slog.New(slog.DiscardHandler)}
 	asked := make(chan struct{})
 	answer := make(chan error)
 	ended := make(chan struct{})
@@ -89,30 +77,8 @@ func TestTheWatchdogIsFedByAnswersOnly(t *testing.T) {
 	<-ended
 }
 
-// A keeper that does not answer, or too late, keeps the watchdog hungry.
-func TestTheKeeperIsAsked(t *testing.T) {
-	e := &engine{life: t.Context(), echoes: make(chan struct{}, 1), log: slog.New(slog.DiscardHandler)}
-	e.handle(keeper.Echoed{}) // late, from an earlier question
-	if err := e.echo(func() error { return nil }, time.Millisecond); err == nil {
-		t.Error("an answer to an earlier question was taken")
-	}
-	if err := e.echo(func() error { e.handle(keeper.Echoed{}); e.handle(keeper.Echoed{}); return nil }, time.Minute); err != nil {
-		t.Error(err)
-	}
-	if err := e.echo(func() error { return keeper.ErrGone }, time.Minute); !errors.Is(err, keeper.ErrGone) {
-		t.Error(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	e.life = ctx
-	cancel()
-	if err := e.echo(func() error { return nil }, time.Minute); !errors.Is(err, context.Canceled) {
-		t.Error(err)
-	}
-}
-
 func TestALongStopIsTold(t *testing.T) {
-	heard := manager(t)
-	e := &engine{log: slog.New(slog.DiscardHandler)}
+	e, heard := manager(t)
 	done := make(chan struct{})
 	close(done)
 	e.stopping(done)

@@ -56,6 +56,7 @@ type engine struct {
 	gone    atomic.Bool // the keeper has died
 	hurried atomic.Bool // everything is being stopped without grace
 	client  *keeper.Client
+	say     func(state string) error // to the service manager
 	hello   keeper.Hello
 	runner  *runner.Runner
 	server  *control.Server
@@ -68,7 +69,6 @@ type engine struct {
 	pings    chan struct{} // the keeper asks whether we live
 	watchdog time.Duration // how often the service manager wants to hear from us; 0: never
 	answers  func() error  // asks every owner; returns when all have answered
-	echoes   chan struct{} // the keeper's answers
 	outputs  *outputs
 	upgrades *upgrader
 	burst    *keeper.Burst // of starts
@@ -93,7 +93,7 @@ func runEngine(ctx context.Context, o engineOptions) error {
 	if err != nil {
 		return err
 	}
-	e := &engine{burst: burst, pipes: pipes, client: client, hello: hello, log: newLogger(os.Stderr, quieter(cfg.Daemon.Log, o.once)), done: make(chan struct{}), pings: make(chan struct{}, 1), outputs: newOutputs(client.Outputs)}
+	e := &engine{burst: burst, pipes: pipes, client: client, say: client.Notify, hello: hello, log: newLogger(os.Stderr, quieter(cfg.Daemon.Log, o.once)), done: make(chan struct{}), pings: make(chan struct{}, 1), outputs: newOutputs(client.Outputs)}
 	for _, pid := range ended {
 		e.log.Warn("ended the engine of an earlier daemon", "pid", pid)
 	}
@@ -130,7 +130,6 @@ func runEngine(ctx context.Context, o engineOptions) error {
 		e.log.Warn("no watchdog", "error", err)
 	}
 	e.answers = func() error { _, err := d.Status(control.StatusQuery{}); return err }
-	e.echoes = make(chan struct{}, 1)
 	err = e.run(ctx)
 	if err != nil && e.gone.Load() {
 		fmt.Fprintln(os.Stderr, "qsuper:", err)
@@ -168,7 +167,7 @@ func (e *engine) run(ctx context.Context) error {
 	parts.Go(func() { e.alerts.Run(life) })
 	parts.Go(func() { e.trace.Run(life) })
 	if e.watchdog > 0 {
-		parts.Go(func() { e.feed(life, e.watchdog, e.bothAnswer) })
+		parts.Go(func() { e.feed(life, e.watchdog, e.answers) })
 	}
 	e.announce(life)
 	select {
@@ -207,12 +206,6 @@ func (e *engine) handle(m any) {
 		select {
 		case e.pings <- struct{}{}:
 		default: // the answer to the one before is still being looked for
-		}
-		return
-	case keeper.Echoed:
-		select {
-		case e.echoes <- struct{}{}:
-		default: // nobody waits any more
 		}
 		return
 	case keeper.Outputs:

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -24,6 +25,13 @@ type Manager struct {
 	mu       sync.Mutex
 	held     []stored
 	received int
+	said     []Saying
+}
+
+// Saying is a message that was not for the store, and which process it came from.
+type Saying struct {
+	PID   int
+	State string
 }
 
 type stored struct {
@@ -35,6 +43,13 @@ type stored struct {
 func New(t testing.TB, path string, max int) *Manager {
 	t.Helper()
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := conn.SyscallConn()
+	if err == nil {
+		err = raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PASSCRED, 1) })
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,22 +74,27 @@ func (m *Manager) listen() {
 			return
 		}
 		m.gate.Lock()
-		m.take(string(text[:n]), descriptors(rights[:rn]))
+		pid, fds := parse(rights[:rn])
+		m.take(string(text[:n]), pid, fds)
 		m.gate.Unlock()
 	}
 }
 
-func descriptors(rights []byte) (list []int) {
-	messages, _ := unix.ParseSocketControlMessage(rights)
+// parse reads what comes beside a message: who has sent it, and descriptors.
+func parse(beside []byte) (pid int, fds []int) {
+	messages, _ := unix.ParseSocketControlMessage(beside)
 	for i := range messages {
-		fds, _ := unix.ParseUnixRights(&messages[i])
-		list = append(list, fds...)
+		if cred, err := unix.ParseUnixCredentials(&messages[i]); err == nil {
+			pid = int(cred.Pid)
+		} else if more, err := unix.ParseUnixRights(&messages[i]); err == nil {
+			fds = append(fds, more...)
+		}
 	}
-	return list
+	return pid, fds
 }
 
 // take carries out one message.
-func (m *Manager) take(text string, fds []int) {
+func (m *Manager) take(text string, pid int, fds []int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	name, in, out := "stored", false, false
@@ -87,6 +107,8 @@ func (m *Manager) take(text string, fds []int) {
 	}
 	if in || out {
 		m.received++
+	} else {
+		m.said = append(m.said, Saying{pid, text})
 	}
 	if out {
 		kept := m.held[:0]
@@ -131,6 +153,13 @@ func (m *Manager) Received() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.received
+}
+
+// Said are the messages that were not for the store.
+func (m *Manager) Said() []Saying {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.said)
 }
 
 // Hang leaves messages in the socket until the function that it returns is called.
