@@ -70,7 +70,8 @@ func (r *redisApp) fromZeroToFourAndBack() {
 		file = strings.Replace(file, "name: orders}", "name: orders, prefix: app_database_}", 1)
 	}
 	d := startDaemon(t, file)
-	if c := d.Consumer("orders"); c.Running != 0 || c.Queue == nil || c.Queue.State == "unknown" {
+	eventually(t, patience, "the queue is known", func() bool { c := d.Consumer("orders"); return c.Queue != nil && c.Queue.State != "unknown" })
+	if c := d.Consumer("orders"); c.Running != 0 {
 		t.Errorf("before any message: %+v", c)
 	}
 	for round := 1; round <= 2; round++ {

@@ -45,7 +45,7 @@ func TestStopsBetweenTwoMessages(t *testing.T) {
 // has left in progress: what is in progress does not say whose it is. Each stop, of one
 // and of all, finds the moment between two messages of each.
 func TestStopsOfManyOnOneQueue(t *testing.T) {
-	const instances, single, whole, messages = 4, 6, 3, 1500
+	const instances, single, whole, messages = 4, 6, 3, 4000
 	a, db := mariaApp(t, "magento/bin/magento")
 	a.env["APP_WORK_MS"] = "60"
 	a.run("app:setup")
