@@ -76,19 +76,9 @@ func queueOf(consumer string, q health.Queue, r health.Reading) queueReport {
 	if r.State != health.OK {
 		return report
 	}
-	report.Ready, report.InFlight, report.Delayed, report.Consumers = counted(r.Ready), counted(r.InFlight), counted(r.Delayed), counted(r.Consumers)
-	if r.Oldest != health.NotKnown {
-		seconds := r.Oldest.Seconds()
-		report.OldestSeconds = &seconds
-	}
+	report.Ready, report.InFlight, report.Delayed, report.Consumers = known64(r.Ready), known64(r.InFlight), known64(r.Delayed), known64(r.Consumers)
+	report.OldestSeconds = knownSeconds(r.Oldest)
 	return report
-}
-
-func counted(n int64) *int64 {
-	if n == health.NotKnown {
-		return nil
-	}
-	return &n
 }
 
 // unanswered says whether a connection is down or a queue could not be counted.

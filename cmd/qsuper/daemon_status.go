@@ -1,6 +1,8 @@
 package main
 
 import (
+	"time"
+
 	"qsuper/config"
 	"qsuper/control"
 	"qsuper/health"
@@ -89,10 +91,7 @@ func queueStatus(q *config.Queue, d *plan.Depth) *control.QueueStatus {
 	}
 	s.Ready = &d.Ready
 	s.InFlight, s.Delayed, s.Consumers = known64(d.InFlight), known64(d.Delayed), known64(d.Consumers)
-	if d.Oldest != health.NotKnown {
-		oldest := d.Oldest.Seconds()
-		s.OldestSeconds = &oldest
-	}
+	s.OldestSeconds = knownSeconds(d.Oldest)
 	return s
 }
 
@@ -101,6 +100,14 @@ func known64(n int64) *int64 {
 		return nil
 	}
 	return &n
+}
+
+func knownSeconds(d time.Duration) *float64 {
+	if d == health.NotKnown {
+		return nil
+	}
+	seconds := d.Seconds()
+	return &seconds
 }
 
 func slotStatus(u runner.SlotSnapshot) control.SlotStatus {

@@ -30,30 +30,10 @@ func runPlan(ctx context.Context, c *control.Client, out *screen) error {
 	if err != nil {
 		return err
 	}
-	if out.json {
-		if err := printJSON(out, r); err != nil {
-			return err
-		}
-	} else {
-		printPlan(out, r)
-	}
-	if len(r.Problems) > 0 {
-		return exit(exitConfig)
-	}
-	return nil
+	return printReply(out, r, "a reload would refuse the file, with %s", printPlan)
 }
 
 func printPlan(out *screen, r control.ReloadReply) {
-	for _, w := range r.Warnings {
-		out.printf("%s %s\n", out.paint(yellow, "warning:"), oneLine(w))
-	}
-	if len(r.Problems) > 0 {
-		for _, p := range r.Problems {
-			fmt.Fprintln(out.stderr, escape(p, ""))
-		}
-		fmt.Fprintf(out.stderr, "qsuper: a reload would refuse the file, with %s\n", plural(len(r.Problems), "problem"))
-		return
-	}
 	line := func(word string, color style, name, note string) {
 		out.printf("%s  %s%s\n", out.paint(color, fmt.Sprintf("%-6s", word)), oneLine(name), note)
 	}

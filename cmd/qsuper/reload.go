@@ -29,12 +29,28 @@ func runReload(ctx context.Context, c *control.Client, out *screen) error {
 	if err != nil {
 		return err
 	}
+	return printReply(out, r, "the file is refused with %s; nothing has changed", printReload)
+}
+
+// printReply shows what became, or would become, of the file: what is wrong with it, the
+// number of which goes into refused, or else what changes.
+func printReply(out *screen, r control.ReloadReply, refused string, changes func(*screen, control.ReloadReply)) error {
 	if out.json {
 		if err := printJSON(out, r); err != nil {
 			return err
 		}
 	} else {
-		printReload(out, r)
+		for _, w := range r.Warnings {
+			out.printf("%s %s\n", out.paint(yellow, "warning:"), oneLine(w))
+		}
+		for _, p := range r.Problems {
+			fmt.Fprintln(out.stderr, escape(p, ""))
+		}
+		if len(r.Problems) == 0 {
+			changes(out, r)
+		} else {
+			fmt.Fprintf(out.stderr, "qsuper: "+refused+"\n", plural(len(r.Problems), "problem"))
+		}
 	}
 	if len(r.Problems) > 0 {
 		return exit(exitConfig)
@@ -43,16 +59,6 @@ func runReload(ctx context.Context, c *control.Client, out *screen) error {
 }
 
 func printReload(out *screen, r control.ReloadReply) {
-	for _, w := range r.Warnings {
-		out.printf("%s %s\n", out.paint(yellow, "warning:"), oneLine(w))
-	}
-	if len(r.Problems) > 0 {
-		for _, p := range r.Problems {
-			fmt.Fprintln(out.stderr, escape(p, ""))
-		}
-		fmt.Fprintf(out.stderr, "qsuper: the file is refused with %s; nothing has changed\n", plural(len(r.Problems), "problem"))
-		return
-	}
 	for _, part := range []struct {
 		word  string
 		style style
