@@ -233,7 +233,7 @@ func (st *storage) holds(s *slot) bool {
 
 // send keeps the order: a pipe that is taken out may come back under the same name.
 func (st *storage) send(m storing) {
-	if len(st.queue) == 0 && st.tell(m) || st.sock < 0 {
+	if st.sock < 0 || len(st.queue) == 0 && st.tell(m) {
 		return
 	}
 	if st.queue = append(st.queue, m); st.again == never {

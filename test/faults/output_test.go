@@ -82,8 +82,9 @@ func (f *fleet) neverBlocked(what string, more int64) {
 	}
 	before := count()
 	eventually(f.T, rig.Patience, what+": all consumers go on", func() bool {
-		for slot, n := range count() {
-			if n < before[slot]+more {
+		after := count()
+		for _, slot := range f.slots() { // also those that have not told of a line before
+			if after[slot] < before[slot]+more {
 				return false
 			}
 		}
