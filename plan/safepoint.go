@@ -17,7 +17,10 @@ const (
 	safeOlder = time.Minute
 
 	safeBeat     = 4 * time.Millisecond  // between two looks
+	safeQuick    = time.Millisecond      // likewise, while the moment may be near
 	safeSlow     = 20 * time.Millisecond // likewise, once a message takes long
+	safeCheap    = 5 * time.Millisecond  // is a question that may be asked again at once
+	safeGlimpses = 10                    // rounds in a row that may be given up at first sight
 	safeRest     = 20 * time.Millisecond // for those that have stood still for nothing
 	safePatience = 100 * time.Millisecond
 	safeLong     = 10 * time.Second // is the most that others are waited for
@@ -49,15 +52,18 @@ type SafePoint struct {
 	awaits map[int]bool    // of round, those that do not stand still yet
 	asked  time.Time       // since when they were to
 	stood  time.Time       // since when all of them do
+	before map[string]bool // what was in progress just before; nil: that does not count
 	left   map[string]bool // what round may hold; nil: not looked at yet
-	first  time.Time       // when it was looked at first
-	moved  time.Time       // when something of it went last
+	moved  bool            // something has gone out of progress since
 	until  time.Time       // when the round ends
 
 	guess    map[int]map[string]bool // what a slot seems to hold; none: not known
 	ended    map[int]bool            // slots of which it has been said that they may end
-	patience time.Duration           // what others seem to need for a message
+	patience time.Duration           // what others get to finish their messages
+	seen     map[string]time.Time    // what is in progress, and since when; zero: that would not tell
+	longest  time.Duration           // of late, for a message
 	fails    int                     // rounds for nothing
+	glimpses int                     // rounds in a row given up at first sight
 
 	turn  int // the slot whose turn it is
 	since time.Time
@@ -93,7 +99,9 @@ func (s *SafePoint) Still(n int, now time.Time) {
 	if s.awaits[n] {
 		delete(s.awaits, n)
 		s.stood = now
-		s.next = now.Add(safeSettle)
+		if s.next = now.Add(safeSettle); s.before != nil {
+			s.next = now
+		}
 	}
 }
 
@@ -119,8 +127,12 @@ func (s *SafePoint) Abandon(now time.Time) (thaw []int) {
 func (s *SafePoint) Look(now time.Time, l SafeLook) (m SafeMove) {
 	if s.guess == nil {
 		s.guess, s.ended, s.turn, s.all = map[int]map[string]bool{}, map[int]bool{}, -1, true
+		s.seen = map[string]time.Time{}
 	}
 	l.Stop = slices.DeleteFunc(slices.Clone(l.Stop), func(z SafeSlot) bool { return s.ended[z.N] })
+	if !l.Failed {
+		s.learn(now, l)
+	}
 	switch {
 	case l.Failed:
 		m.Thaw = s.Abandon(now)
@@ -134,6 +146,26 @@ func (s *SafePoint) Look(now time.Time, l SafeLook) (m SafeMove) {
 	return m
 }
 
+// learn notes how long messages are in progress.
+func (s *SafePoint) learn(now time.Time, l SafeLook) {
+	is := ids(l.Taken)
+	for id, since := range s.seen {
+		if is[id] {
+			continue
+		}
+		s.moved = true
+		if !since.IsZero() {
+			s.longest = max(s.longest, now.Sub(since))
+		}
+		delete(s.seen, id)
+	}
+	for id := range is {
+		if _, known := s.seen[id]; !known {
+			s.seen[id] = now
+		}
+	}
+}
+
 // judge says whether the slots of the round hold nothing, or are to go on.
 func (s *SafePoint) judge(now time.Time, l SafeLook, m *SafeMove) {
 	s.next = s.beat(now, l, safeBeat)
@@ -145,20 +177,19 @@ func (s *SafePoint) judge(now time.Time, l SafeLook, m *SafeMove) {
 		return
 	case l.Began.Before(settled):
 		s.next = settled
+		if s.before != nil && !l.Began.Before(s.stood) {
+			s.glimpse(now, l, m)
+		}
 		return
 	case s.left == nil:
-		s.left, s.first, s.moved = s.theirs(now, l), now, time.Time{}
-		s.until = now.Add(s.waits(l))
+		s.left, s.moved = s.theirs(now, l), false
+		s.until = now.Add(s.waits(now, l))
 	default:
-		before := len(s.left)
 		is := ids(l.Taken)
 		for id := range s.left {
 			if !is[id] {
 				delete(s.left, id)
 			}
-		}
-		if len(s.left) < before {
-			s.moved = now
 		}
 	}
 	if len(s.left) == 0 {
@@ -172,6 +203,22 @@ func (s *SafePoint) judge(now time.Time, l SafeLook, m *SafeMove) {
 	if !now.Before(s.until) {
 		s.fail(now, m)
 	}
+}
+
+// glimpse gives a round up at once when a message has come into progress while its
+// process came to stand still: it is likely to have just taken that one.
+func (s *SafePoint) glimpse(now time.Time, l SafeLook, m *SafeMove) {
+	fresh := ids(l.Taken)
+	for id := range s.before {
+		delete(fresh, id)
+	}
+	if s.before = nil; len(fresh) == 0 {
+		return
+	}
+	s.guess[s.round[0]] = fresh
+	s.glimpses++
+	m.Thaw, s.round = s.round, nil
+	s.since, s.next = now, now.Add(safeQuick)
 }
 
 // theirs is what the slots of the round may hold.
@@ -195,14 +242,23 @@ func (s *SafePoint) theirs(now time.Time, l SafeLook) map[string]bool {
 }
 
 // waits is how long the others get to finish what they hold.
-func (s *SafePoint) waits(l SafeLook) time.Duration {
+func (s *SafePoint) waits(now time.Time, l SafeLook) time.Duration {
 	switch {
 	case len(s.round) > 1:
 		return 0 // it may well be theirs
 	case l.Others == 0 && len(l.Stop) == 1 && s.fails%4 != 3:
 		return 0 // only somebody unknown may go on
 	}
-	return max(s.patience, safePatience)
+	if s.longest == 0 {
+		return max(s.patience, safePatience)
+	}
+	late := s.stood
+	for id := range s.left {
+		if since := s.seen[id]; since.After(late) {
+			late = since
+		}
+	}
+	return max(late.Add(s.patience).Sub(now), safeBeat)
 }
 
 // fail ends a round that has shown nothing, except what one slot may hold.
@@ -211,9 +267,18 @@ func (s *SafePoint) fail(now time.Time, m *SafeMove) {
 		s.guess[s.round[0]] = s.left
 		s.fails++
 		s.tries++
-		window := s.until.Sub(s.first)
-		if late := s.moved.IsZero() || s.moved.Sub(s.first) > window/2; late && window > 0 {
-			s.patience = min(2*window, safeLong)
+		s.glimpses = 0
+		if len(s.left) == 1 {
+			for id := range s.left {
+				s.seen[id] = time.Time{} // it has stood still
+			}
+		}
+		switch {
+		case s.longest > 0:
+			s.patience = min(s.longest+s.longest/4, safeLong)
+			s.longest -= s.longest / 8
+		case !s.moved:
+			s.patience = min(2*max(s.patience, safePatience), safeLong)
 		}
 	}
 	m.Thaw, s.round = s.round, nil
@@ -222,7 +287,7 @@ func (s *SafePoint) fail(now time.Time, m *SafeMove) {
 
 // choose begins a round, if it is the moment for one.
 func (s *SafePoint) choose(now time.Time, l SafeLook, m *SafeMove) {
-	s.next = s.beat(now, l, min(max(now.Sub(s.since)/500, safeBeat), safeSlow))
+	s.next = s.beat(now, l, min(max(now.Sub(s.since)/500, safeQuick), safeSlow))
 	here := slices.ContainsFunc(l.Stop, func(z SafeSlot) bool { return z.N == s.turn })
 	if !here || s.tries >= safeTries || now.Sub(s.since) > max(safeWait, 2*s.patience) && len(l.Stop) > 1 {
 		s.pass(now, l)
@@ -244,6 +309,9 @@ func (s *SafePoint) choose(now time.Time, l SafeLook, m *SafeMove) {
 	if s.guess[s.turn] == nil {
 		m.Freeze = []int{s.turn}
 		s.begin(now, m.Freeze)
+		if s.glimpses < safeGlimpses {
+			s.before = is
+		}
 	}
 }
 
@@ -264,15 +332,20 @@ func (s *SafePoint) pass(now time.Time, l SafeLook) {
 }
 
 func (s *SafePoint) begin(now time.Time, round []int) {
-	s.round, s.asked, s.left, s.awaits = slices.Clone(round), now, nil, map[int]bool{}
+	s.round, s.asked, s.before, s.left, s.awaits = slices.Clone(round), now, nil, nil, map[int]bool{}
 	for _, n := range round {
 		s.awaits[n] = true
 	}
 }
 
-// beat is the time of the next look: no question takes more than a quarter of it.
+// beat is the time of the next look. No question that is dear takes more than a quarter
+// of it; with one that is not, the moment between two messages is not to be missed.
 func (s *SafePoint) beat(now time.Time, l SafeLook, pause time.Duration) time.Time {
-	return now.Add(max(pause, 3*now.Sub(l.Began)))
+	took := now.Sub(l.Began)
+	if took <= safeCheap && s.round == nil {
+		return now.Add(max(pause, took/4))
+	}
+	return now.Add(max(pause, 3*took))
 }
 
 func ids(taken []health.Taken) map[string]bool {
