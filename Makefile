@@ -35,8 +35,9 @@ servers: ## connection and lock types, each against the real server
 	$(GO) test -race $(SERVERS)
 	$(GO) test -count=1 -timeout 10m -run 'TestRandomSchedules' ./lease -rounds 1000
 
+# Three packages at a time on two cores: they wait more than they work.
 acceptance: build ## the binary with real brokers, databases and third-party consumers
-	$(GO) test -count=1 -timeout 30m ./test/...
+	$(GO) test -p 3 -count=1 -timeout 30m ./test/...
 
 faults: ## kills, full disks, dead brokers, consumers that misbehave
 	QSUPER_FAULTS=all $(GO) test -count=1 -timeout 40m -v -run 'TestFaults|TestCatalogue|TestElsewhere' ./test/faults
