@@ -60,8 +60,9 @@ type SafePoint struct {
 	guess    map[int]map[string]bool // what a slot seems to hold; none: not known
 	ended    map[int]bool            // slots of which it has been said that they may end
 	patience time.Duration           // what others get to finish their messages
-	seen     map[string]time.Time    // what is in progress, and since when; zero: that would not tell
-	longest  time.Duration           // of late, for a message
+	seen     map[string]time.Time    // what is in progress, and since when
+	last     map[string]bool         // what was, at the look before
+	longest  time.Duration           // about the most that one has needed of late
 	fails    int                     // rounds for nothing
 	glimpses int                     // rounds in a row given up at first sight
 
@@ -132,6 +133,7 @@ func (s *SafePoint) Look(now time.Time, l SafeLook) (m SafeMove) {
 	l.Stop = slices.DeleteFunc(slices.Clone(l.Stop), func(z SafeSlot) bool { return s.ended[z.N] })
 	if !l.Failed {
 		s.learn(now, l)
+		defer func() { s.last = ids(l.Taken) }()
 	}
 	switch {
 	case l.Failed:
@@ -154,9 +156,8 @@ func (s *SafePoint) learn(now time.Time, l SafeLook) {
 			continue
 		}
 		s.moved = true
-		if !since.IsZero() {
-			s.longest = max(s.longest, now.Sub(since))
-		}
+		took := now.Sub(since) // longer by rounds for nothing, which the others make up for
+		s.longest = max(took, s.longest-(s.longest-took)/8)
 		delete(s.seen, id)
 	}
 	for id := range is {
@@ -178,7 +179,10 @@ func (s *SafePoint) judge(now time.Time, l SafeLook, m *SafeMove) {
 	case l.Began.Before(settled):
 		s.next = settled
 		if s.before != nil && !l.Began.Before(s.stood) {
-			s.glimpse(now, l, m)
+			if s.glimpse(now, s.round[0], ids(l.Taken)) {
+				m.Thaw, s.round = s.round, nil
+			}
+			s.before = nil
 		}
 		return
 	case s.left == nil:
@@ -205,20 +209,19 @@ func (s *SafePoint) judge(now time.Time, l SafeLook, m *SafeMove) {
 	}
 }
 
-// glimpse gives a round up at once when a message has come into progress while its
-// process came to stand still: it is likely to have just taken that one.
-func (s *SafePoint) glimpse(now time.Time, l SafeLook, m *SafeMove) {
-	fresh := ids(l.Taken)
+// glimpse says that a process is likely to hold a message that has come into progress
+// since what it held has gone out of it.
+func (s *SafePoint) glimpse(now time.Time, n int, is map[string]bool) bool {
 	for id := range s.before {
-		delete(fresh, id)
+		delete(is, id)
 	}
-	if s.before = nil; len(fresh) == 0 {
-		return
+	if len(is) == 0 || s.glimpses == safeGlimpses {
+		return false
 	}
-	s.guess[s.round[0]] = fresh
+	s.guess[n] = is
 	s.glimpses++
-	m.Thaw, s.round = s.round, nil
 	s.since, s.next = now, now.Add(safeQuick)
+	return true
 }
 
 // theirs is what the slots of the round may hold.
@@ -268,21 +271,18 @@ func (s *SafePoint) fail(now time.Time, m *SafeMove) {
 		s.fails++
 		s.tries++
 		s.glimpses = 0
-		if len(s.left) == 1 {
-			for id := range s.left {
-				s.seen[id] = time.Time{} // it has stood still
-			}
-		}
 		switch {
 		case s.longest > 0:
 			s.patience = min(s.longest+s.longest/4, safeLong)
-			s.longest -= s.longest / 8
 		case !s.moved:
 			s.patience = min(2*max(s.patience, safePatience), safeLong)
 		}
 	}
 	m.Thaw, s.round = s.round, nil
 	s.since, s.next = now, now.Add(safeRest)
+	if s.guess[s.turn] != nil {
+		s.next = now.Add(safeQuick) // what it waited for may have come while it stood still
+	}
 }
 
 // choose begins a round, if it is the moment for one.
@@ -306,13 +306,15 @@ func (s *SafePoint) choose(now time.Time, l SafeLook, m *SafeMove) {
 			delete(s.guess, s.turn) // now
 		}
 	}
-	if s.guess[s.turn] == nil {
-		m.Freeze = []int{s.turn}
-		s.begin(now, m.Freeze)
-		if s.glimpses < safeGlimpses {
-			s.before = is
-		}
+	if s.guess[s.turn] != nil {
+		return
 	}
+	if s.before = s.last; s.glimpse(now, s.turn, is) {
+		return
+	}
+	m.Freeze = []int{s.turn}
+	s.begin(now, m.Freeze)
+	s.before = s.last
 }
 
 // pass gives the turn to the next slot.

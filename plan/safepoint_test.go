@@ -33,6 +33,7 @@ type shop struct {
 	gap     time.Duration // between two messages, about
 	work    time.Duration // for one, about
 	batch   int           // messages taken together
+	waits   bool          // the work is done by others, whoever stands still
 }
 
 const shopTick = 500 * time.Microsecond
@@ -62,6 +63,9 @@ func (s *shop) tick() {
 					w.holds = nil
 				}
 			}
+		}
+		if w.frozen && s.waits && w.phase == 2 {
+			w.left = max(w.left-shopTick, shopTick)
 		}
 		if w.frozen || w.server > 0 {
 			continue
@@ -161,6 +165,7 @@ func TestSafePoints(t *testing.T) {
 		batch         int
 		stuck         []health.Taken
 		blind, nobody bool // the queue does not answer now and then; none can be ended
+		waits         bool // the work is done by others
 		within        time.Duration
 	}{
 		{name: "one alone, quick", stop: 1, work: 3 * ms, gap: 2 * ms, within: 10 * time.Second},
@@ -174,6 +179,7 @@ func TestSafePoints(t *testing.T) {
 		{name: "all of ten", stop: 10, work: 300 * ms, gap: 15 * ms, within: 3 * time.Minute},
 		{name: "one of four, short pauses", stop: 1, others: 3, work: 60 * ms, gap: 3 * ms, within: time.Minute},
 		{name: "all of four, short pauses", stop: 4, work: 60 * ms, gap: 3 * ms, within: 3 * time.Minute},
+		{name: "all of four, which only wait", stop: 4, work: 60 * ms, gap: 3 * ms, waits: true, within: 3 * time.Minute},
 		{name: "one of forty, quick", stop: 1, others: 39, work: 20 * ms, gap: 5 * ms, within: time.Minute},
 		{name: "all of four, in batches", stop: 4, work: 300 * ms, gap: 15 * ms, batch: 5, within: time.Minute},
 		{name: "one, and strangers", stop: 1, foreign: 3, work: 100 * ms, gap: 15 * ms, within: time.Minute},
@@ -186,7 +192,7 @@ func TestSafePoints(t *testing.T) {
 			t.Parallel()
 			var worst, sum time.Duration
 			for seed := range uint64(20) {
-				s := &shop{t: t, r: rand.New(rand.NewPCG(seed, 1)), work: c.work, gap: c.gap, batch: max(c.batch, 1), stuck: c.stuck}
+				s := &shop{t: t, r: rand.New(rand.NewPCG(seed, 1)), work: c.work, gap: c.gap, batch: max(c.batch, 1), stuck: c.stuck, waits: c.waits}
 				for range c.stop + c.others + c.foreign {
 					s.workers = append(s.workers, &worker{left: s.about(c.gap)})
 				}

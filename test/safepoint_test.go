@@ -77,7 +77,7 @@ func TestStopsOfManyOnOneQueue(t *testing.T) {
 	d.Must("stop", "orders")
 	a.handled().once(t, messages)
 	t.Logf("%d of %d stops began in the middle of work", busy, single+1) // on a slow machine a stop may last until the queue is empty
-	if busy == 0 {
-		t.Error("no stop began in the middle of work")
+	if busy < 2 {
+		t.Errorf("only %d of %d stops began in the middle of work", busy, single+1)
 	}
 }
