@@ -57,6 +57,7 @@ func TestUsageErrors(t *testing.T) {
 		"scale orders=many":             "orders=4",
 		"scale orders=-1":               "orders=4",
 		"scale =1":                      "orders=4",
+		"scale mails 6":                 "mails=6",
 		"stop --timeout -1s a":          "negative",
 		"stop --timeout 60 a":           "invalid argument",
 		"stop --no-wait --timeout 1s a": "exclude each other",

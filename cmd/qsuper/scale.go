@@ -54,15 +54,29 @@ func newScaleCmd(a *app) *cobra.Command {
 // parseTargets reads all of them before the first is carried out.
 func parseTargets(args []string) ([]target, error) {
 	var all []target
-	for _, arg := range args {
+	for i, arg := range args {
 		name, number, found := strings.Cut(arg, "=")
 		n, err := strconv.Atoi(number)
 		if !found || name == "" || err != nil || n < 0 {
-			return nil, usage("write it as orders=4", "cannot read %q", arg)
+			return nil, usage("write it as "+spelled(args[i:]), "cannot read %q", arg)
 		}
 		all = append(all, target{name, n})
 	}
 	return all, nil
+}
+
+// spelled is what was probably meant.
+func spelled(args []string) string {
+	name, _, _ := strings.Cut(args[0], "=")
+	if name == "" {
+		name = "orders"
+	}
+	if len(args) > 1 {
+		if n, err := strconv.Atoi(args[1]); err == nil && n >= 0 {
+			return name + "=" + args[1]
+		}
+	}
+	return name + "=4"
 }
 
 func runScale(ctx context.Context, c *control.Client, o scaleOptions, out *screen) error {
