@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -44,6 +45,41 @@ func CheckHost(cfg *Config) []Problem {
 		h.consumer(c)
 	}
 	return arrange(h.problems, cfg.Files)
+}
+
+// hostKeys are what a program of the file is looked for with on the host.
+var hostKeys = []string{"user", "dir", "env", "env_file", "command", "shell", "preset", "stop"}
+
+// WithHost adds what CheckHost finds about consumers and jobs whose own mistakes do not
+// stand in the way, so that all that is wrong is told at once.
+func (e *Error) WithHost() *Error {
+	if e.read == nil {
+		return e
+	}
+	h := &host{problems: slices.Clone(e.Problems)}
+	for _, c := range e.read.Programs() {
+		if runs := len(c.Command) > 0 || c.Shell != ""; runs && !e.hides(c.section+"."+c.Name) {
+			one := *c
+			one.Instances.Max = 1 // their number may be what is wrong
+			h.consumer(&one)
+		}
+	}
+	return &Error{Problems: arrange(h.problems, e.read.Files)}
+}
+
+// hides says that a section is too wrong for its program to be looked for.
+func (e *Error) hides(section string) bool {
+	return slices.ContainsFunc(e.Problems, func(p Problem) bool {
+		if p.Path == section {
+			return true
+		}
+		for _, key := range hostKeys {
+			if under(p.Path, section+"."+key) {
+				return true
+			}
+		}
+		return false
+	})
 }
 
 type host struct{ problems []Problem }

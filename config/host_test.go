@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -131,6 +132,36 @@ func TestParseEnv(t *testing.T) {
 	} {
 		if _, err := parseEnv(text); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+	}
+}
+
+// TestWithHost: what the host lacks is told together with what is wrong with the file,
+// but for programs of which too much is wrong to look for them.
+func TestWithHost(t *testing.T) {
+	t.Setenv("PATH", hostFiles(t))
+	for text, want := range map[string][]string{
+		"consumers: {a: {command: [none], user: no-such-user, instances: {min: 4, max: 2}, max_messages: -1}}": {
+			"consumers.a.command: program none is not in PATH", "consumers.a.user: user no-such-user does not exist", "min 4 is more than max 2", "must be at least 0"},
+		"consumers: {a: {command: [ok], zzz: 1}, b: {command: [none]}}":                               {"consumers.a.zzz: unknown key", "consumers.b.command: program none"},
+		"consumers: {a: {comand: [none], user: no-such-user}}":                                        {`did you mean "command"`},
+		"consumers: {a: {command: 7, user: no-such-user}, b: {}}":                                     {"consumers.a.command", "consumers.b: "},
+		"defaults: {user: 7:7:7}\nconsumers: {a: {command: [none]}}":                                  {"expected user or user:group"},
+		"jobs: {a: {schedule: x, command: [none]}, b: {schedule: '@daily', shell: exit, dir: /none}}": {"jobs.a.schedule", "jobs.b.dir: directory /none does not exist"},
+	} {
+		_, err := Load(write(t, text), Options{})
+		wrong, ok := errors.AsType[*Error](err)
+		if !ok {
+			t.Fatalf("%s: %v", text, err)
+		}
+		got := wrong.WithHost().Error()
+		if strings.Count(got, "\n")+1 != len(want) {
+			t.Errorf("%s:\n%s\nwant %q", text, got, want)
+		}
+		for _, w := range want {
+			if !strings.Contains(got, w) {
+				t.Errorf("%s:\n%s\nwant %s", text, got, w)
+			}
 		}
 	}
 }

@@ -64,7 +64,7 @@ func Load(path string, o Options) (*Config, error) {
 	l.main(path)
 	if len(l.decoder.Problems) > 0 {
 		pointElsewhere(l.decoder.Problems)
-		return nil, &Error{arrange(l.decoder.Problems, l.cfg.Files)}
+		return nil, &Error{arrange(l.decoder.Problems, l.cfg.Files), l.cfg}
 	}
 	l.cfg.Warnings = arrange(l.warnings, l.cfg.Files)
 	return l.cfg, nil

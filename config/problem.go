@@ -13,7 +13,10 @@ import (
 type Problem = kind.Problem
 
 // Error is everything that is wrong with a file and its includes, sorted by place.
-type Error struct{ Problems []Problem }
+type Error struct {
+	Problems []Problem
+	read     *Config // what there is besides; nil: nothing
+}
 
 // Nobody reads more at once; a reload's answer and a log line stay bounded.
 const maxShown = 100

@@ -77,7 +77,7 @@ func runCheck(ctx context.Context, o checkOptions, out *screen) error {
 	r := checkReport{Path: path, Problems: []checkProblem{}, Warnings: []checkProblem{}}
 	var problems []config.Problem
 	if isFile {
-		problems = wrong.Problems
+		problems = wrong.WithHost().Problems
 	} else {
 		r.describe(cfg)
 		problems = config.CheckHost(cfg)

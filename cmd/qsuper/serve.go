@@ -349,6 +349,9 @@ func (e *engine) saveInForce(stateDir string, cfg *config.Config) {
 // refused before anything changes.
 func loadChecked(path string) (*config.Config, error) {
 	cfg, err := config.Load(path, config.Options{})
+	if wrong, isFile := errors.AsType[*config.Error](err); isFile {
+		return nil, wrong.WithHost()
+	}
 	if err != nil {
 		return nil, err
 	}
