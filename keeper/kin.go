@@ -102,9 +102,10 @@ func (r *run) kin(known func(pid int) bool) []proc.Member {
 	}
 }
 
-// known says whether a process is one of the members, or of the stop command's own.
+// known says whether a process is the main one, one of the members, or of the stop
+// command's own. To look whether the main one is gone would take its exit status.
 func (r *run) known(pid int) bool {
-	if r.members[pid] != nil {
+	if r.members[pid] != nil || r.exit == nil && pid == r.p.PID {
 		return true
 	}
 	if r.command == nil {
@@ -121,10 +122,8 @@ func (r *run) signalTree(sig syscall.Signal) {
 	found := r.find()
 	_ = r.p.Signal(sig) // one that is gone already will be seen
 	for _, m := range found {
-		if m.PID != r.p.PID {
-			r.told = append(r.told, m.PID)
-			_ = m.Signal(sig)
-		}
+		r.told = append(r.told, m.PID)
+		_ = m.Signal(sig)
 		m.Close()
 	}
 }
