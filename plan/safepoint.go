@@ -54,12 +54,11 @@ type SafePoint struct {
 	stood  time.Time       // since when all of them do
 	before map[string]bool // what was in progress just before; nil: that does not count
 	left   map[string]bool // what round may hold; nil: not looked at yet
-	moved  bool            // something has gone out of progress since
 	until  time.Time       // when the round ends
 
 	guess    map[int]map[string]bool // what a slot seems to hold; none: not known
 	ended    map[int]bool            // slots of which it has been said that they may end
-	patience time.Duration           // what others get to finish their messages
+	patience time.Duration           // for messages of which none has been seen to end
 	seen     map[string]time.Time    // what is in progress, and since when
 	last     map[string]bool         // what was, at the look before
 	longest  time.Duration           // about the most that one has needed of late
@@ -155,7 +154,6 @@ func (s *SafePoint) learn(now time.Time, l SafeLook) {
 		if is[id] {
 			continue
 		}
-		s.moved = true
 		took := now.Sub(since) // longer by rounds for nothing, which the others make up for
 		s.longest = max(took, s.longest-(s.longest-took)/8)
 		delete(s.seen, id)
@@ -186,7 +184,7 @@ func (s *SafePoint) judge(now time.Time, l SafeLook, m *SafeMove) {
 		}
 		return
 	case s.left == nil:
-		s.left, s.moved = s.theirs(now, l), false
+		s.left = s.theirs(now, l)
 		s.until = now.Add(s.waits(now, l))
 	default:
 		is := ids(l.Taken)
@@ -252,16 +250,21 @@ func (s *SafePoint) waits(now time.Time, l SafeLook) time.Duration {
 	case l.Others == 0 && len(l.Stop) == 1 && s.fails%4 != 3:
 		return 0 // only somebody unknown may go on
 	}
-	if s.longest == 0 {
-		return max(s.patience, safePatience)
-	}
 	late := s.stood
 	for id := range s.left {
 		if since := s.seen[id]; since.After(late) {
 			late = since
 		}
 	}
-	return max(late.Add(s.patience).Sub(now), safeBeat)
+	return max(late.Add(s.need()).Sub(now), safeBeat)
+}
+
+// need is what a message of the others may take.
+func (s *SafePoint) need() time.Duration {
+	if s.longest == 0 {
+		return max(s.patience, safePatience)
+	}
+	return min(s.longest+s.longest/4, safeLong)
 }
 
 // fail ends a round that has shown nothing, except what one slot may hold.
@@ -271,10 +274,7 @@ func (s *SafePoint) fail(now time.Time, m *SafeMove) {
 		s.fails++
 		s.tries++
 		s.glimpses = 0
-		switch {
-		case s.longest > 0:
-			s.patience = min(s.longest+s.longest/4, safeLong)
-		case !s.moved:
+		if s.longest == 0 {
 			s.patience = min(2*max(s.patience, safePatience), safeLong)
 		}
 	}
@@ -289,7 +289,7 @@ func (s *SafePoint) fail(now time.Time, m *SafeMove) {
 func (s *SafePoint) choose(now time.Time, l SafeLook, m *SafeMove) {
 	s.next = s.beat(now, l, min(max(now.Sub(s.since)/500, safeQuick), safeSlow))
 	here := slices.ContainsFunc(l.Stop, func(z SafeSlot) bool { return z.N == s.turn })
-	if !here || s.tries >= safeTries || now.Sub(s.since) > max(safeWait, 2*s.patience) && len(l.Stop) > 1 {
+	if !here || s.tries >= safeTries || now.Sub(s.since) > max(safeWait, 2*s.need()) && len(l.Stop) > 1 {
 		s.pass(now, l)
 	}
 	if s.all && len(l.Stop) > 1 {
