@@ -245,9 +245,14 @@ func (l *Loop) turn(ctx context.Context) bool {
 		do = l.renew
 	case now < l.asideAt || spare < limit/4:
 	default:
-		// Whatever else there is must not make a renewal late.
-		limit = min(limit, spare)
-		do = l.aside(now)
+		// Whatever else there is must not make a renewal late. Nor is it given less time
+		// than a request may take, lest a store pass for silent that is only slow: the
+		// renewal comes first then.
+		if do = l.aside(now); do != nil && spare < limit && l.view.Err == nil {
+			do = l.renew
+		} else {
+			limit = min(limit, spare)
+		}
 	}
 	l.mu.Unlock()
 	if do == nil {

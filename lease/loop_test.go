@@ -264,6 +264,38 @@ func TestTakeoverIsPrompt(t *testing.T) {
 	})
 }
 
+// A server that is slow, and answers each request in time, is not one that does not
+// answer, and its slots are taken over as promptly as others: what is asked for
+// shortly before a renewal has as much time as ever.
+func TestASlowServerIsNotADeadOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fake := leasetest.NewFake()
+		slow := func() leasetest.Fault { return leasetest.Fault{Late: 2 * time.Second, Back: 2 * time.Second} }
+		a, endA := loop(t, fake, "a/b/1", nil)
+		b, endB := loop(t, fake, "b/b/2", slow)
+		defer func() { endB(); time.Sleep(5 * time.Second) }() // what is under way has its end
+		a.Want("slot/x/0", false)
+		time.Sleep(time.Second)
+		b.Publish([]byte("{}"), true)
+		b.Want("slot/x/0", false)
+		b.Eager(true)
+		for began := time.Now(); time.Since(began) < 10*time.Minute; time.Sleep(10 * time.Millisecond) {
+			if err := b.View().Err; err != nil {
+				t.Fatalf("after %s: %v", time.Since(began), err)
+			}
+		}
+		endA() // it holds a slot, so it gives back nothing
+		died := time.Now()
+		for !b.Get("slot/x/0").Held {
+			time.Sleep(10 * time.Millisecond)
+		}
+		// A lease, and what the latest request in vain, a renewal and a look may take before the one that is granted.
+		if took := time.Since(died); took > 30*time.Second+4*4*time.Second+time.Second {
+			t.Errorf("taken over after %s", took)
+		}
+	})
+}
+
 func TestWhatCannotBeSafeIsRefused(t *testing.T) {
 	for _, c := range []struct{ ttl, fence time.Duration }{{30 * time.Second, 7 * time.Second}, {10 * time.Second, time.Second}, {7 * time.Second, 0}, {64 * time.Second, 30 * time.Second}} {
 		if err := (lease.Timing{TTL: c.ttl}).Fits(c.fence); err != nil {
