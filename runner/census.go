@@ -42,6 +42,7 @@ func (f *lockStore) Listed(changed bool) {
 	if !changed {
 		return
 	}
+	f.note(&v)
 	if v.Known {
 		if !f.looked {
 			before = nil
@@ -54,6 +55,20 @@ func (f *lockStore) Listed(changed bool) {
 			c.box.put(leased{})
 		}
 	}
+}
+
+// note logs when the store ceases to answer, and when it is back: that is why slots
+// stand where they are meanwhile, and what a takeover that was late is seen by.
+func (f *lockStore) note(v *lease.View) {
+	switch silent := v.Err != nil; {
+	case silent == f.silent:
+		return
+	case silent:
+		f.r.log.Warn("lock store does not answer", "lock", f.name, "error", v.Err)
+	default:
+		f.r.log.Info("lock store answers again", "lock", f.name, "seconds", time.Since(v.Since).Round(time.Millisecond).Seconds())
+	}
+	f.silent = !f.silent
 }
 
 // count makes a census of what the store holds. What has not changed is taken from

@@ -1,6 +1,9 @@
 package runner
 
 import (
+	"errors"
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -34,5 +37,29 @@ func TestCensusOfAFleetThatStandsStill(t *testing.T) {
 	}
 	if len(c.hosts) != 1 {
 		t.Errorf("%+v", c.hosts)
+	}
+}
+
+// When a store ceases to answer and when it is back is said once each.
+func TestLockStoreThatDoesNotAnswerIsLogged(t *testing.T) {
+	var said strings.Builder
+	f := &lockStore{name: "fleet", r: &Runner{log: slog.New(slog.NewTextHandler(&said, nil))}}
+	down := &lease.View{Err: errors.New("connection refused"), Since: time.Now()}
+	up := &lease.View{Since: down.Since}
+	for _, c := range []struct {
+		view *lease.View
+		want string
+	}{
+		{up, ""},
+		{down, `level=WARN msg="lock store does not answer" lock=fleet error="connection refused"`},
+		{down, ""},
+		{up, `level=INFO msg="lock store answers again" lock=fleet seconds=`},
+		{up, ""},
+	} {
+		said.Reset()
+		f.note(c.view)
+		if got := said.String(); !strings.Contains(got, c.want) || (got == "") != (c.want == "") {
+			t.Errorf("logged %q, expected %q", got, c.want)
+		}
 	}
 }

@@ -34,6 +34,7 @@ type lockStore struct {
 
 	// Of the loop's goroutine.
 	looked bool            // the store has been looked at before
+	silent bool            // it does not answer
 	seen   map[string]bool // orders
 
 	obeying sync.Mutex // one order after the other
