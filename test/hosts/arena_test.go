@@ -4,8 +4,8 @@
 // the consumers write down when they act (test/witness), and an oracle judges
 // whether that is what docs/shared-slots.md promises.
 //
-// QSUPER_HOSTS=all runs every fault; nothing: those that are worth running with
-// every change. QSUPER_SOAK is how long random faults go on for each lock type,
+// QSUPER_HOSTS=all runs every fault, the name of one that one alone; nothing: those
+// that are worth running with every change. QSUPER_SOAK is how long random faults go on for each lock type,
 // QSUPER_SEED does them again.
 package hosts
 
@@ -140,6 +140,7 @@ func (h *host) sees() string {
 	h.JSON(&v, "status", "--fleet")
 	var list []string
 	for _, l := range v {
+		part := (shared + len(l.Hosts) - 1) / max(1, len(l.Hosts)) // at most, of each
 		for _, o := range slices.Concat(l.Hosts, l.Missing) {
 			state := o.State
 			for _, c := range o.Consumers {
@@ -147,7 +148,7 @@ func (h *host) sees() string {
 				case c.Name != "work":
 				case !c.Able:
 					state += " but not able"
-				case o.Host == h.name && c.Wanted > shared/2: // its part of two hosts
+				case o.Host == h.name && c.Wanted > part:
 					state += " but has not heard of the others"
 				}
 			}

@@ -111,12 +111,17 @@ type harm struct {
 	host     string        // "" = the server
 	from, to time.Duration // CLOCK_BOOTTIME; to is zero while it lasts
 	still    time.Duration // a frozen host: when everything had come to stand
+	logged   []int         // how long the log of each host was when it began
 }
 
 // strike lets a fault begin. It is noted as of before its first effect.
 func (a *arena) strike(f fault, h *host) *harm {
 	a.t.Helper()
-	w := &harm{fault: f, host: h.name, from: witness.Boottime()}
+	var logged []int
+	for _, h := range a.hosts {
+		logged = append(logged, len(h.log()))
+	}
+	w := &harm{fault: f, host: h.name, from: witness.Boottime(), logged: logged}
 	if f.server {
 		w.host = ""
 	}

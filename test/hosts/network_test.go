@@ -117,7 +117,7 @@ func lose(t *testing.T, sw space, n, what int) {
 		filter = "1"
 	}
 	sw.run(t, "sh", "-c", fmt.Sprintf("echo %s >/proc/sys/net/ipv4/conf/host%d/rp_filter", filter, n))
-	sw.run(t, "ip", "route", "flush", "type", "blackhole")
+	sw.run(t, "ip", "route", "flush", "type", "blackhole", "exact", fmt.Sprintf("10.79.%d.2/32", n))
 	if what != loseNothing {
 		sw.run(t, "ip", "route", "add", "blackhole", fmt.Sprintf("10.79.%d.2/32", n))
 	}
