@@ -14,7 +14,7 @@ RACE     = $(shell $(GO) list ./... | grep -vE "^qsuper/(config|internal|plan|sc
 DURATION ?= 10m
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test unit servers acceptance faults generic hosts soak simulate race lint check bench dist nfpm generate packages clean
+.PHONY: help build demo test unit volume servers acceptance faults generic hosts soak simulate race lint check bench dist nfpm generate packages clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,17 +25,24 @@ build: ## bin/qsuper, one static file
 demo: build ## the whole thing in a minute, nothing to install
 	./bin/qsuper demo
 
-test: packages build unit servers acceptance ## everything, against real servers and consumers (installs Debian packages)
+test: packages build unit volume servers acceptance ## everything, against real servers and consumers (installs Debian packages)
 
+# Three packages at a time on two cores, as some wait. The race detector lets each process wait at its end, for a second if
+# nothing is said, for what other threads are about to report.
 unit: ## packages on their own
 	$(GO) test $(PURE)
-	$(GO) test -race -parallel 8 $(RACE)
+	GORACE=atexit_sleep_ms=50 $(GO) test -race -p 3 -parallel 8 $(RACE)
+
+volume: ## those of them that `unit` runs with little: many random rounds, much output
+	$(GO) test -count=1 -timeout 10m -run 'TestRandomSchedules' ./lease -rounds 1000
+	$(GO) test -race -count=1 -timeout 10m -run 'TestRandomSchedules' ./lease -rounds 200
+	$(GO) test -race -count=1 -timeout 10m -run 'TestRandomFaults|TestRandomOutages|TestFiresOverHostsAtRandom' ./runner -rounds 30
+	$(GO) test -race -count=1 -timeout 10m -run 'TestRotationLosesNothing|TestFollowAcrossRotations|TestKilledPumpLosesNothing|TestEndLeavesNothingHalfCompressed' ./logs -lines 6000
 
 servers: ## connection and lock types, each against the real server
 	$(GO) test -race $(SERVERS)
-	$(GO) test -count=1 -timeout 10m -run 'TestRandomSchedules' ./lease -rounds 1000
 
-# Three packages at a time on two cores: they wait more than they work.
+# Here too they wait more than they work.
 acceptance: build ## the binary with real brokers, databases and third-party consumers
 	$(GO) test -p 3 -count=1 -timeout 30m ./test/...
 

@@ -16,7 +16,7 @@ import (
 )
 
 var (
-	rounds = flag.Int("rounds", 200, "random schedules")
+	rounds = flag.Int("rounds", 25, "random schedules")
 	seed   = flag.Uint64("seed", 0, "run this schedule only")
 )
 

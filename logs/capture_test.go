@@ -92,7 +92,8 @@ func TestRotationLosesNothing(t *testing.T) {
 }
 
 func rotateUnderWriters(t *testing.T, prefix string, compress bool) {
-	const writers, lines = 16, 6000
+	const writers = 16
+	lines := *lines
 	p, dir := startPump(t, nil), t.TempDir()
 	var cs []*consumer
 	var streams []*Stream
@@ -100,7 +101,7 @@ func rotateUnderWriters(t *testing.T, prefix string, compress bool) {
 	for i := range writers {
 		c := newConsumer(t)
 		o := Options{
-			To: ToFile, Path: filepath.Join(dir, fmt.Sprintf("orders.%d.log", i)), MaxSize: 64 << 10 << (i % 4),
+			To: ToFile, Path: filepath.Join(dir, fmt.Sprintf("orders.%d.log", i)), MaxSize: int64(lines) * 10 << (i % 4),
 			Keep: 100, Compress: compress, Prefix: prefix, Consumer: "orders", Slot: i,
 		}
 		s, err := p.Attach(c.read, o)
@@ -433,8 +434,8 @@ func TestEndLeavesNothingHalfCompressed(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- p.Run(ctx) }()
-	s, c := one(t, p, Options{Path: path, MaxSize: 1 << 20, Keep: 20, Compress: true})
-	c.start("lines", "c", 0, 60000)
+	s, c := one(t, p, Options{Path: path, MaxSize: int64(170 * *lines), Keep: 20, Compress: true})
+	c.start("lines", "c", 0, 10**lines)
 	c.run()
 	c.wait()
 	endRun(t, s)
@@ -445,5 +446,5 @@ func TestEndLeavesNothingHalfCompressed(t *testing.T) {
 	if len(names) > 0 {
 		t.Errorf("left behind: %q", names)
 	}
-	checkNumbered(t, allOutput(t, path), "c", 0, 60000)
+	checkNumbered(t, allOutput(t, path), "c", 0, 10**lines)
 }

@@ -138,7 +138,8 @@ func (f *following) text() string {
 func TestFollowAcrossRotations(t *testing.T) {
 	for _, compress := range []bool{false, true} {
 		t.Run(fmt.Sprint("compress=", compress), func(t *testing.T) {
-			const writers, lines = 8, 12000
+			const writers = 8
+			lines := 2 * *lines
 			p, dir := startPump(t, nil), t.TempDir()
 			var cs []*consumer
 			var fs []*following

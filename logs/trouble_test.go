@@ -197,6 +197,7 @@ func TestFileTakenAway(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // each waits for the pump's look at its files, once in a second
 			path := filepath.Join(t.TempDir(), "logs", "a.log")
 			s, c := one(t, startPump(t, nil), Options{Path: path})
 			c.write("before\n")

@@ -3,6 +3,7 @@ package logs
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -17,6 +18,9 @@ import (
 
 	"golang.org/x/sys/unix"
 )
+
+// lines is how much the tests of rotation, of followers and of a pump that is killed write.
+var lines = flag.Int("lines", 1000, "lines of each consumer, or a multiple")
 
 // The test binary, started again with roleVar set, is a consumer. Its output
 // goes to the FIFO that is its stdout; it begins when its stdin is at its end.

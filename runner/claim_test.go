@@ -283,9 +283,8 @@ func TestClaimsOutliveAClockThatWasWrong(t *testing.T) {
 // Whatever dies and whatever is lost on the way: no fire runs twice over all hosts,
 // and each one runs once when all is well again.
 func TestFiresOverHostsAtRandom(t *testing.T) {
-	const rounds = 30
-	first := rand.Uint64() >> 20
-	t.Logf("seeds %d to %d", first, first+rounds-1)
+	first, rounds := rand.Uint64()>>20, *rounds
+	t.Logf("seeds %d to %d", first, first+uint64(rounds)-1)
 	fires := 0
 	for i := range rounds {
 		synctest.Test(t, func(t *testing.T) { fires += playFires(t, first+uint64(i)) })

@@ -2,6 +2,7 @@ package runner
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -19,6 +20,8 @@ import (
 	"qsuper/schedule"
 	"qsuper/trace"
 )
+
+var rounds = flag.Int("rounds", 3, "fleets of each random test")
 
 // TestMain leaves one processor: timers of a bubble share one context of the race
 // detector, and with Go 1.26 it crashes (in __tsan::SlotLock) when two threads

@@ -13,7 +13,7 @@ import (
 // the engine, without a person who helps: what runs is never ended by qsuper, and when all is well again everything
 // is up by itself.
 func TestRandomOutages(t *testing.T) {
-	for seed := range uint64(20) {
+	for seed := range uint64(*rounds) {
 		synctest.Test(t, func(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(seed, 11))
 			f := newFleet(t)

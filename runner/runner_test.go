@@ -369,7 +369,7 @@ func TestStopGivesUpWaitingButGoesOn(t *testing.T) {
 // engine crashes. The fake keeper fails the test if a slot ever gets a second
 // process; in the end everything wanted must run again.
 func TestRandomFaults(t *testing.T) {
-	for seed := range uint64(20) {
+	for seed := range uint64(*rounds) {
 		synctest.Test(t, func(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(seed, 1))
 			f := newFleet(t)
