@@ -113,8 +113,10 @@ func rest(words []string, known ...string) []string {
 	return kept
 }
 
-// preset writes the lines that use a preset.
-func preset(kind, layout string, before []string, parameters *Map, args []string, queue string, limits ...string) []string {
+// preset writes the lines that use a preset; about says where the queue's name and
+// the like are written. A queue that is not the right one looks empty, and its
+// consumer would never be started.
+func preset(kind, about string, before []string, parameters *Map, args []string, queue string, limits ...string) []string {
 	p := NewMap().Set("type", kind)
 	if len(before) >= 3 { // <php> … <console> <command>
 		if before[len(before)-3] != "php" {
@@ -135,8 +137,7 @@ func preset(kind, layout string, before []string, parameters *Map, args []string
 		}
 	}
 	q := NewMap().Set("connection", "broker").Set("name", queue)
-	lines = append(lines, "  queue: "+q.flow()+"     # an entry of `connections`; with one that is a database also layout: "+layout)
-	return lines
+	return append(lines, "  queue: "+q.flow()+"     # an entry of `connections`; "+about, "`qsuper check --probe` shows what is counted there.")
 }
 
 func seconds(text string) string {
@@ -158,7 +159,7 @@ func symfony(before, after []string) *Framework {
 		memory = strings.NewReplacer("K", "KiB", "M", "MiB", "G", "GiB").Replace(memory)
 	}
 	f.Suggest = append([]string{"Symfony Messenger. Started only while messages wait, by depth of the queue:"},
-		preset("symfony", "symfony", before, NewMap().Set("receivers", receivers), rest(after, "--limit", "-l", "--memory-limit", "-m", "--time-limit", "-t"), receivers[0],
+		preset("symfony", "name: as in the transport's DSN, docs/symfony.md", before, NewMap().Set("receivers", receivers), rest(after, "--limit", "-l", "--memory-limit", "-m", "--time-limit", "-t"), receivers[0],
 			"max_messages", first(flags, "--limit", "-l"), "time_limit", seconds(first(flags, "--time-limit", "-t")), "memory_limit", memory)...)
 	return f
 }
@@ -186,7 +187,7 @@ func laravel(before, after []string) *Framework {
 		memory += "MiB"
 	}
 	f.Suggest = append([]string{"Laravel. Started only while jobs wait, by depth of the queue:"},
-		preset("laravel", "laravel", before, parameters, rest(after, "--queue", "--max-jobs", "--max-time", "--memory"), strings.Split(queue, ",")[0],
+		preset("laravel", "on Redis also prefix: as its keys have it, docs/laravel.md", before, parameters, rest(after, "--queue", "--max-jobs", "--max-time", "--memory"), strings.Split(queue, ",")[0],
 			"max_messages", first(flags, "--max-jobs"), "time_limit", seconds(first(flags, "--max-time")), "memory_limit", memory)...)
 	return f
 }
@@ -207,7 +208,7 @@ func magento(before, after []string) *Framework {
 		return f
 	}
 	f.Suggest = append([]string{"Magento. Started only while messages wait, by depth of the queue:"},
-		preset("magento", "magento", before, NewMap().Set("consumer", args[0]), rest(after, "--max-messages", "--multi-process", "--single-thread"), args[0],
+		preset("magento", "name: of the queue that the consumer reads, docs/magento.md", before, NewMap().Set("consumer", args[0]), rest(after, "--max-messages", "--multi-process", "--single-thread"), args[0],
 			"max_messages", first(flags, "--max-messages"))...)
 	return f
 }

@@ -182,7 +182,10 @@ func (o *importOptions) compared(b *strings.Builder) {
 	}
 	text := "every one is the same"
 	if n := len(o.verdict.Differences); n > 0 {
-		text = fmt.Sprintf("%s, %d of them as reported", plural(n, "difference"), n-len(unknown))
+		text = plural(n, "difference") + ", all of them reported"
+		if len(unknown) > 0 {
+			text = fmt.Sprintf("%s, %d of them not reported", plural(n, "difference"), len(unknown))
+		}
 	}
 	fmt.Fprintf(b, "verify: %s compared: %s\n", plural(o.verdict.Instances, "instance"), text)
 }
