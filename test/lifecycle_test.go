@@ -5,6 +5,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -51,6 +52,17 @@ func TestPauseResumeScale(t *testing.T) {
 	gone(t, c.PIDs())
 	d.Must("resume", "orders")
 	d.UntilRunning("orders", 3)
+	const back = ": no longer scaled to 3 by hand, the file's number holds again\n"
+	if r := d.Must("plan"); !strings.HasPrefix(r.Stdout, "change  orders"+back) {
+		t.Errorf("plan:\n%s", r.Stdout)
+	}
+	if r := d.Must("reload"); !strings.HasPrefix(r.Stdout, "changed  orders"+back) {
+		t.Errorf("reload:\n%s", r.Stdout)
+	}
+	d.UntilRunning("orders", 1)
+	if r := d.Must("plan"); !strings.HasPrefix(r.Stdout, "nothing to do") {
+		t.Errorf("plan after it:\n%s", r.Stdout)
+	}
 	d.StopAll()
 	q.processes().runs(t)
 }
@@ -117,6 +129,43 @@ func TestGraceEnds(t *testing.T) {
 		t.Errorf("outcomes: %s", r.Stdout)
 	}
 	d.StopAll()
+}
+
+// Whoever ends the daemon by a signal has nothing but its exit status and its log to
+// learn from that something was killed. `qsuper stop` says so itself: there, 0 is
+// what tells a service manager that nobody wants the daemon back.
+func TestSignalThatMustKill(t *testing.T) {
+	const deaf = "  stubborn: {shell: \"trap '' TERM; echo deaf; while :; do sleep 0.1; done\", instances: 2, stop: {grace: %s}}\n"
+	for _, c := range []struct {
+		name, grace string
+		end         func(d *daemon)
+		code        int
+	}{
+		{"Ctrl-C twice", "1h", func(d *daemon) {
+			_ = d.Cmd.Process.Signal(syscall.SIGINT)
+			eventually(t, patience, "it is being asked", func() bool { return d.Consumer("stubborn").State == "stopping" })
+			_ = d.Cmd.Process.Signal(syscall.SIGINT)
+		}, 5},
+		{"TERM, and the grace ends", "100ms", func(d *daemon) { _ = d.Cmd.Process.Signal(syscall.SIGTERM) }, 5},
+		{"stop --now", "1h", func(d *daemon) {
+			if r := d.Run("stop", "--now"); r.Code != 5 {
+				t.Errorf("stop --now: exit %d", r.Code)
+			}
+		}, 0},
+	} {
+		d := startDaemon(t, "consumers:\n"+fmt.Sprintf(deaf, c.grace))
+		d.UntilRunning("stubborn", 2)
+		eventually(t, patience, "both are deaf", func() bool { return strings.Count(d.Must("logs", "stubborn").Stdout, "deaf") == 2 })
+		c.end(d)
+		eventually(t, patience, "the keeper ends", d.Over)
+		if code := d.Cmd.ProcessState.ExitCode(); code != c.code {
+			t.Errorf("%s: exit %d, expected %d", c.name, code, c.code)
+		}
+		log, err := os.ReadFile(d.Path("daemon.log"))
+		if n := strings.Count(string(log), `msg="had to be killed" consumer=stubborn`); err != nil || n != 2 {
+			t.Errorf("%s: %d lines tell of 2 that were killed (%v)", c.name, n, err)
+		}
+	}
 }
 
 func TestSecondDaemon(t *testing.T) {

@@ -28,10 +28,11 @@ func newRunCmd(a *app) *cobra.Command {
 			"  * * * * * qsuper run --once -c /srv/shop/qsuper.yaml",
 		Short: "Run the daemon in the foreground (systemd, containers)",
 		Long: "Run the daemon in the foreground. TERM or Ctrl-C stops every consumer gracefully, a second\n" +
-			"one without grace; HUP reloads the file; USR1 reopens log files.\n\n" +
+			"one without grace; after either it ends with 5 if something had to be killed. HUP reloads the\n" +
+			"file; USR1 reopens log files.\n\n" +
 			"With --once, a crontab line takes the place of the daemon: it looks at every gate, runs the jobs\n" +
 			"that have come due since the last call, and stays while something runs. A call that finds an\n" +
-			"earlier one still there has that look again, and ends at once." + exitHelp(exitDone, exitFailed, exitHeld, exitConfig),
+			"earlier one still there has that look again, and ends at once." + exitHelp(exitDone, exitFailed, exitKilled, exitHeld, exitConfig),
 		Args: args(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.config, o.socket = a.config, a.findSocket
@@ -160,6 +161,9 @@ func quieter(log config.DaemonLog, once bool) config.DaemonLog {
 func reachable(d config.Daemon) error {
 	if err := control.Free(d.Socket.Path); err != nil {
 		return err
+	}
+	if err := writable(filepath.Dir(d.Socket.Path)); err != nil {
+		return fmt.Errorf("daemon.socket.path: %w", err) // it would run, and nobody could talk to it
 	}
 	if _, err := os.Lstat(d.Socket.Path); errors.Is(err, fs.ErrNotExist) {
 		return nil // nobody answers, and to look for an engine means to look at every process

@@ -22,7 +22,6 @@ import (
 	"qsuper/keeper"
 	_ "qsuper/lease/backends"
 	"qsuper/runner"
-	"qsuper/slot"
 	"qsuper/trace"
 )
 
@@ -65,6 +64,9 @@ type engine struct {
 	stops   sync.WaitGroup // stops of everything that are under way
 	done    chan struct{}  // closed when everything has been stopped
 	end     sync.Once
+	told    sync.Once    // of how the instances ended
+	signal  atomic.Bool  // a signal to the daemon has asked for the stop
+	code    atomic.Int32 // that the daemon ends with
 
 	pings    chan struct{} // the keeper asks whether we live
 	watchdog time.Duration // how often the service manager wants to hear from us; 0: never
@@ -178,7 +180,7 @@ func (e *engine) run(ctx context.Context) error {
 	stop()
 	parts.Wait()
 	if e.stopped() {
-		if err := e.client.Quit(keeper.QuitRequest{}); err == nil {
+		if err := e.client.Quit(keeper.QuitRequest{Code: int(e.code.Load())}); err == nil {
 			linked.Wait() // the keeper closes the socket when it has heard
 		}
 		return nil
@@ -218,83 +220,6 @@ func (e *engine) handle(m any) {
 		return
 	}
 	e.runner.Handle(m)
-}
-
-func (e *engine) stopped() bool {
-	select {
-	case <-e.done:
-		return true
-	default:
-		return false
-	}
-}
-
-// finish ends the engine after everything has been stopped.
-func (e *engine) finish() { e.end.Do(func() { close(e.done) }) }
-
-// stopAll stops everything and then ends the engine. It goes on whether or not
-// anybody waits for the reply.
-func (e *engine) stopAll(now bool) <-chan runner.Reply {
-	replies := make(chan runner.Reply, 1)
-	if now {
-		e.hurried.Store(true)
-	}
-	e.log.Info("stopping everything", "now", now)
-	over := make(chan struct{})
-	e.stops.Go(func() { e.stopping(over) })
-	e.stops.Go(func() {
-		defer close(over)
-		reply := e.runner.Shutdown(e.life, now)
-		replies <- reply
-		if !reply.TimedOut {
-			e.tell(reply)
-			e.finish()
-		}
-	})
-	return replies
-}
-
-// obey carries out signals to the daemon: the first stops everything with
-// grace, the second without.
-func (e *engine) obey(ctx context.Context) {
-	defer e.stops.Wait()
-	if e.hello.Terminating {
-		if err := e.client.Terminating(); err != nil {
-			e.log.Error("answer the keeper", "error", err)
-		}
-		e.stopAll(false)
-	}
-	for {
-		select {
-		case t := <-e.runner.Terminations():
-			if err := e.client.Terminating(); err != nil {
-				e.log.Error("answer the keeper", "error", err)
-			}
-			if !e.runner.Stopping() || t.Now {
-				e.stopAll(t.Now)
-			}
-		case <-e.runner.Finished():
-			e.finish()
-			return
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-// tell sums up how the instances ended.
-func (e *engine) tell(r runner.Reply) {
-	n := 0
-	for _, o := range r.Outcomes {
-		if o.Exit == nil {
-			continue
-		}
-		n++
-		if o.Exit.Step == "kill" || o.Exit.Class == slot.ClassOOM {
-			e.log.Warn("had to be killed", "consumer", o.Consumer, "slot", o.Slot, "exit", o.Exit.Detail())
-		}
-	}
-	e.log.Info("everything has stopped", "instances", n, "killed", r.Killed)
 }
 
 // announce says that the daemon is ready once it can be asked.
