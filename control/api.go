@@ -265,15 +265,16 @@ type Shutdown struct {
 // ReloadReply answers POST /v1/reload, and GET /v1/plan with what it would be.
 // Problems is not empty exactly when the file is refused and nothing changes.
 type ReloadReply struct {
-	Problems    []string `json:"problems"`
-	Warnings    []string `json:"warnings"`
-	Added       []string `json:"added"`
-	Changed     []string `json:"changed"`
-	Removed     []string `json:"removed"`
-	Replaced    []string `json:"replaced,omitempty"`    // of those changed: running instances finish and come back; the others take the change as they run
-	Connections []string `json:"connections,omitempty"` // added, changed or removed
-	Settings    []string `json:"settings,omitempty"`    // of the daemon, that take effect at once
-	Unchanged   int      `json:"unchanged"`
+	Problems    []string       `json:"problems"`
+	Warnings    []string       `json:"warnings"`
+	Added       []string       `json:"added"`
+	Changed     []string       `json:"changed"`
+	Removed     []string       `json:"removed"`
+	Replaced    []string       `json:"replaced,omitempty"`    // of those changed: running instances finish and come back; the others take the change as they run
+	Connections []string       `json:"connections,omitempty"` // added, changed or removed
+	Settings    []string       `json:"settings,omitempty"`    // of the daemon, that take effect at once
+	Unchanged   int            `json:"unchanged"`
+	Unscaled    map[string]int `json:"unscaled,omitempty"` // consumers for which the file's number holds again, with the one that scale had given
 }
 
 // AlertStatus is one alert of the file: an entry of the answer to GET /v1/alerts.

@@ -127,6 +127,19 @@ func (s *intents) settle(known func(name string) bool, now time.Time) error {
 	})
 }
 
+// counts are the numbers that `scale` has given.
+func (s *intents) counts() map[string]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	given := map[string]int{}
+	for name, i := range s.data.Consumers {
+		if i.Count != nil {
+			given[name] = *i.Count
+		}
+	}
+	return given
+}
+
 // forgetCounts drops what `scale` had said: the file is in force again.
 func (s *intents) forgetCounts() error {
 	s.mu.Lock()

@@ -247,6 +247,10 @@ func slotNumber(key string) (int, bool) {
 	return n, i > 0 && err == nil && n >= 0 && n <= maxInstances
 }
 
+// Scaled are the consumers whose number of instances was given by hand, until the
+// next Apply.
+func (r *Runner) Scaled() map[string]int { return r.intents.counts() }
+
 // Apply puts a new configuration into force: what did not change is not
 // touched. It waits until Run has begun, and is not called twice at once. While
 // everything is being stopped it does nothing and reports false.

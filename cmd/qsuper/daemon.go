@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -251,11 +252,12 @@ func (d *daemon) Reload(context.Context) (control.ReloadReply, error) {
 		d.runner.Refuse(err.Error())
 		return refused(err), nil
 	}
+	reply := described(old, fresh, d.runner.Scaled())
 	if !d.runner.Apply(fresh) {
 		return control.ReloadReply{}, apiError(runner.ErrStopping)
 	}
 	d.onReload(fresh)
-	return described(old, fresh), nil
+	return reply, nil
 }
 
 // Plan is Reload without its effects.
@@ -265,7 +267,7 @@ func (d *daemon) Plan() (control.ReloadReply, error) {
 	if err != nil {
 		return refused(err), nil
 	}
-	return described(old, fresh), nil
+	return described(old, fresh, d.runner.Scaled()), nil
 }
 
 // apiError turns the runner's errors into those the API tells apart.
@@ -291,14 +293,18 @@ func refused(err error) control.ReloadReply {
 	return control.ReloadReply{Problems: problems, Warnings: []string{}, Added: []string{}, Changed: []string{}, Removed: []string{}}
 }
 
-// described says what another file changes.
-func described(old, fresh *config.Config) control.ReloadReply {
+// described says what another file changes, of which scaled is given up.
+func described(old, fresh *config.Config, scaled map[string]int) control.ReloadReply {
 	c := config.Diff(old, fresh)
 	r := control.ReloadReply{
 		Problems: []string{}, Warnings: []string{},
 		Added: append([]string{}, c.Added...), Changed: append([]string{}, c.Changed...), Removed: append([]string{}, c.Removed...),
 		Replaced: c.Replace, Connections: c.Connections, Settings: c.Daemon, Unchanged: c.Unchanged,
 	}
+	maps.DeleteFunc(scaled, func(name string, _ int) bool {
+		return !slices.ContainsFunc(fresh.Consumers, func(c *config.Consumer) bool { return c.Name == name })
+	})
+	r.Unscaled = scaled
 	for _, w := range fresh.Warnings {
 		r.Warnings = append(r.Warnings, w.String())
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -56,9 +57,8 @@ func printPlan(out *screen, r control.ReloadReply) {
 	for _, key := range r.Settings {
 		line("change", yellow, key, "")
 	}
-	text := unchanged(r)
-	if len(r.Added)+len(r.Changed)+len(r.Removed)+len(r.Connections)+len(r.Settings) == 0 {
-		text = "nothing to do, " + text
+	for _, name := range slices.Sorted(maps.Keys(r.Unscaled)) {
+		line("change", yellow, name, fmt.Sprintf(": no longer scaled to %d by hand, the file's number holds again", r.Unscaled[name]))
 	}
-	out.printf("%s\n", text)
+	out.printf("%s\n", remaining(r))
 }

@@ -3,7 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
-	"strings"
+	"maps"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -16,7 +17,7 @@ func newReloadCmd(a *app) *cobra.Command {
 		Example: "  qsuper check && qsuper reload",
 		Short:   "Read the file again and apply only what changed",
 		Long: "Reads the file again and applies only what changed; instances of other consumers are not\n" +
-			"touched. A file with a problem changes nothing." +
+			"touched. A file with a problem changes nothing. What \"qsuper scale\" has said ends here." +
 			exitHelp(exitDone, exitFailed, exitNoDaemon, exitConfig),
 		Args:              args(0, 0),
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -69,11 +70,18 @@ func printReload(out *screen, r control.ReloadReply) {
 			out.printf("%s  %s\n", out.paint(part.style, fmt.Sprintf("%-7s", part.word)), oneLine(name))
 		}
 	}
-	text := unchanged(r)
-	if len(r.Added)+len(r.Changed)+len(r.Removed)+len(r.Connections)+len(r.Settings) == 0 {
-		text = "nothing to do, " + text
+	for _, name := range slices.Sorted(maps.Keys(r.Unscaled)) {
+		out.printf("%s  %s: no longer scaled to %d by hand, the file's number holds again\n", out.paint(yellow, "changed"), oneLine(name), r.Unscaled[name])
 	}
-	out.printf("%s\n", strings.TrimSpace(text))
+	out.printf("%s\n", remaining(r))
+}
+
+// remaining says what stays as it was.
+func remaining(r control.ReloadReply) string {
+	if len(r.Added)+len(r.Changed)+len(r.Removed)+len(r.Connections)+len(r.Settings)+len(r.Unscaled) == 0 {
+		return "nothing to do, " + unchanged(r)
+	}
+	return unchanged(r)
 }
 
 // unchanged counts what stays as it was.
