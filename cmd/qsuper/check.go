@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -81,7 +82,8 @@ func runCheck(ctx context.Context, o checkOptions, out *screen) error {
 	} else {
 		r.describe(cfg)
 		problems = config.CheckHost(cfg)
-		for _, w := range append(checkUnit(ctx, cfg), checkLimits(cfg)...) {
+		unit := shownUnit(ctx)
+		for _, w := range slices.Concat(unitProblems(unit, cfg), checkDirs(cfg, unit), checkLimits(cfg)) {
 			cfg.Warnings = append(cfg.Warnings, w)
 			r.Warnings = append(r.Warnings, checkProblem(w))
 		}

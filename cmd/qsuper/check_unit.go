@@ -15,23 +15,23 @@ import (
 // askSystemd bounds the question about the installed unit.
 const askSystemd = 2 * time.Second
 
-// checkUnit warns when the service that runs this file gives a stop less time than
-// a consumer may take, or does not hold its pipes. Where there is no systemd, or it has no such service,
-// there is nothing to say.
-func checkUnit(ctx context.Context, cfg *config.Config) []config.Problem {
+// shownUnit is what systemd says of the service; "" where there is no systemd, or it
+// has no such service.
+func shownUnit(ctx context.Context) string {
 	ctx, cancel := context.WithTimeout(ctx, askSystemd)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, "systemctl", "show", serviceName, "--property=ExecStart,TimeoutStopUSec,FileDescriptorStoreMax").Output()
+	out, err := exec.CommandContext(ctx, "systemctl", "show", serviceName, "--property=ExecStart,TimeoutStopUSec,FileDescriptorStoreMax,User").Output()
 	if err != nil {
-		return nil
+		return ""
 	}
-	return unitProblems(string(out), cfg)
+	return string(out)
 }
 
 // writeUnitAgain is what helps against whatever is wrong with the unit.
 const writeUnitAgain = `write the unit again: qsuper unit >/etc/systemd/system/qsuper.service && systemctl daemon-reload`
 
-// unitProblems judges what systemctl has shown of the unit.
+// unitProblems warns when the service that runs this file gives a stop less time than
+// a consumer may take, or does not hold its pipes.
 func unitProblems(shown string, cfg *config.Config) []config.Problem {
 	if !unitIsFor(shown, cfg.Path) {
 		return nil
