@@ -158,5 +158,9 @@ func (c *sqliteFile) Tell(ctx context.Context, questions []health.Question) ([]h
 	if err != nil {
 		return nil, err
 	}
-	return d.Tell(ctx, questions)
+	answers, err := d.Tell(ctx, questions)
+	for i := range answers {
+		answers[i].Err = words(answers[i].Err)
+	}
+	return answers, worded(err)
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"regexp"
 	"strings"
 	"sync"
 
@@ -141,7 +142,7 @@ func (c *sqliteFile) Ping(ctx context.Context) error {
 	if err != nil && sqliteDialect.verdict(err) == slow {
 		return nil
 	}
-	return err
+	return worded(err)
 }
 
 // Measure implements health.Meter.
@@ -150,7 +151,11 @@ func (c *sqliteFile) Measure(ctx context.Context, queues []health.Queue) ([]heal
 	if err != nil {
 		return nil, err
 	}
-	return d.Measure(ctx, queues)
+	readings, err := d.Measure(ctx, queues)
+	for i := range readings {
+		readings[i].Err = words(readings[i].Err)
+	}
+	return readings, worded(err)
 }
 
 // InProgress implements health.Lister.
@@ -159,7 +164,29 @@ func (c *sqliteFile) InProgress(ctx context.Context, q health.Queue) ([]health.T
 	if err != nil {
 		return nil, err
 	}
-	return d.InProgress(ctx, q)
+	taken, err := d.InProgress(ctx, q)
+	return taken, worded(err)
+}
+
+// driverWords is what the driver puts around SQLite's own message: the name of the
+// error's class, which says nothing, and its number.
+var driverWords = regexp.MustCompile(`^(?:SQL logic error: )?(.*) \(\d+\)(?: \(SQLITE_BUSY\))?$`)
+
+// words is a message without what the driver has added.
+func words(text string) string { return driverWords.ReplaceAllString(text, "$1") }
+
+// sqliteError is an error of the driver in SQLite's words.
+type sqliteError struct{ error }
+
+func (e sqliteError) Error() string { return words(e.error.Error()) }
+func (e sqliteError) Unwrap() error { return e.error }
+
+// worded puts an error of the driver into SQLite's words.
+func worded(err error) error {
+	if _, ok := errors.AsType[*sqlite.Error](err); ok {
+		return sqliteError{err}
+	}
+	return err
 }
 
 func (c *sqliteFile) Close() error {

@@ -87,6 +87,23 @@ func TestSQLiteTableAndPrefix(t *testing.T) {
 	}
 }
 
+// The driver's own additions are left out of what a person reads.
+func TestSQLiteErrorsInWords(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "q.db")
+	if _, err := sqliteDB(t, path, "wal").Exec("CREATE TABLE other (id INTEGER)"); err != nil {
+		t.Fatal(err)
+	}
+	for want, q := range map[string]health.Queue{
+		"no such table: messages": {Name: "x", Layout: "plain"},
+		"no such column: orders":  {SQL: "SELECT orders"},
+		`near "1": syntax error`:  {SQL: "SELEC 1"},
+	} {
+		if got := reading(t, sqliteSpec(t, path), q); got.Err != want {
+			t.Errorf("%+v: %q, expected %q", q, got.Err, want)
+		}
+	}
+}
+
 // What is not a database is down, and stays what it is.
 func TestSQLiteDown(t *testing.T) {
 	dir := t.TempDir()
@@ -103,7 +120,7 @@ func TestSQLiteDown(t *testing.T) {
 		filepath.Join(dir, "none"): "no such file", text: "not a database", fifo: "is not a file", dir: "is not a file",
 	} {
 		o := look(t, sqliteSpec(t, path), q)
-		if o.Up || !strings.Contains(o.Err, reason) {
+		if o.Up || !strings.Contains(o.Err, reason) || strings.HasSuffix(o.Err, ")") {
 			t.Errorf("%s: %+v", path, o)
 		}
 	}
