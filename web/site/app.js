@@ -120,7 +120,7 @@ function connections(root) {
 // events shows transitions as they come, the newest on top.
 function events(root) {
   const body = h("tbody");
-  root.append(h("h1", {}, "Events"), h("div.scroll", {}, h("table.events", {}, h("thead", {}, h("tr", {}, ["When", "Consumer", "Process", "From", "To", "Why"].map((t) => h("th", { scope: "col" }, t)))), body)));
+  root.append(h("h1", {}, "Events"), h("div.scroll", {}, h("table.events", {}, h("thead", {}, h("tr", {}, ["When", "Consumer", "Process", "From", "To", "Why"].map((t, i) => h(i === 2 ? "th.num" : "th", { scope: "col" }, t)))), body)));
   const put = (e) => {
     body.prepend(h("tr", {}, h("td", {}, clock(e.at)), h("th", { scope: "row" }, e.consumer ? h("a", { href: "#/c/" + encodeURIComponent(e.consumer) }, e.slot === undefined ? e.consumer : `${e.consumer}/${e.slot}`) : ""),
       h("td.num", {}, e.pid || ""), h("td", {}, e.from || ""), h("td", {}, e.to ? h("span.badge." + e.to, {}, e.to) : ""), h("td", {}, e.reason)));

@@ -1,16 +1,16 @@
 // One consumer: graphs, gates with evidence, slots, last exits, live output.
-import { h, text, attr, keyed, number, bytes, span, since, clock } from "/dom.js";
+import { h, text, attr, keyed, number, bytes, span, since, clock, parts } from "/dom.js";
 import { spark, draw } from "/chart.js";
 import { act, label, verbsFor } from "/act.js";
 import { badge } from "/fleet.js";
 import { section, table, facts, buttons, how, gates, explained, output } from "/parts.js";
 
 export function consumer(root, name) {
-  const head = h("div.head", {}, h("h1", {}, name, " ", h("span.badge")), h("p.why"), h("dl.facts"), h("div.acts"));
+  const head = h("div.head", {}, h("h1", {}, h("span", {}, parts(name)), " ", h("span.badge")), h("p.why"), h("dl.facts"), h("div.acts"));
   const graphs = [["Messages waiting", "ready", number], ["Oldest message", "oldest_seconds", span], ["Instances running", "running", number]].map(([label, key, show]) => {
     const svg = spark(360, 80, `${label}, last hour`);
     const now = h("b");
-    return { key, svg, now, show, box: h("figure", {}, h("figcaption", {}, label, " ", now), svg, h("small")) };
+    return { key, svg, now, show, past: [], live: null, step: 0, box: h("figure", {}, h("figcaption", {}, label, " ", now), svg, h("small")) };
   });
   const slots = h("tbody"), exits = h("tbody"), count = h("small");
   const why = gates(), out = output(name, (l) => `${l.slot} │ `);
@@ -38,7 +38,9 @@ export function consumer(root, name) {
       buttons(head.lastElementChild, verbsFor(c), label, (v) => act(v, c.name, c.wanted));
       const live = { ready: c.queue?.ready, oldest_seconds: c.queue?.oldest_seconds, running: c.running };
       for (const g of graphs) {
-        text(g.now, live[g.key] === undefined ? "unknown" : g.show(live[g.key]));
+        g.live = live[g.key] ?? null;
+        text(g.now, g.live === null ? "unknown" : g.show(g.live));
+        graph(g);
         g.box.hidden = g.key !== "running" && !c.queue;
       }
       const own = c.slots || [];
@@ -51,14 +53,20 @@ export function consumer(root, name) {
     history: (all) => {
       const series = all[name];
       for (const g of graphs) {
-        const values = series?.[g.key] || [];
-        draw(g.svg, values);
-        const known = values.filter((v) => v !== null).length;
-        text(g.box.lastElementChild, known > 1 ? `highest ${g.show(Math.max(...values))}, over ${span((values.length - 1) * series.step_seconds)}` : known ? "just begun" : "nothing known yet");
+        g.past = series?.[g.key] || [];
+        g.step = series?.step_seconds;
+        graph(g);
       }
     },
     end: () => { out.end(); explain(); inSight.disconnect(); },
   };
+}
+
+// graph draws the past with what is so now at its end.
+function graph(g) {
+  const values = [...g.past, g.live], known = values.filter((v) => v !== null);
+  draw(g.svg, values);
+  text(g.box.lastElementChild, known.length > 1 ? `highest ${g.show(Math.max(...known))}, over ${span(g.past.length * g.step)}` : known.length ? "just begun" : "nothing known yet");
 }
 
 // told is what the head says of a consumer in numbers.

@@ -97,4 +97,9 @@ export function span(seconds) {
 
 export const since = (time) => (!time || time.startsWith("0001") ? "–" : span(Math.max(0, (Date.now() - Date.parse(time)) / 1000)));
 
-export const clock = (time) => (!time || time.startsWith("0001") ? "–" : new Date(time).toLocaleString());
+// clock is a moment on the reader's clock, written as evidence and logs write theirs:
+// Swedish is the language that writes 2026-11-22 12:39:08.
+export const clock = (time) => (!time || time.startsWith("0001") ? "–" : new Date(time).toLocaleString("sv"));
+
+// parts has a long name break where one of its parts ends.
+export const parts = (name) => name.split(/(?<=[._-])/).flatMap((p, i) => (i ? [h("wbr"), p] : [p]));

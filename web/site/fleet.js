@@ -1,5 +1,5 @@
 // The fleet at a glance: one row a consumer.
-import { h, text, attr, keyed, number, bytes, span, since } from "/dom.js";
+import { h, text, attr, keyed, number, bytes, span, since, parts } from "/dom.js";
 import { spark, draw } from "/chart.js";
 import { menu } from "/act.js";
 
@@ -48,7 +48,7 @@ function sums(node, st) {
 
 function row(c) {
   const tr = h("tr", {},
-    h("th.name", { scope: "row" }, h("a", { href: "#/c/" + encodeURIComponent(c.name) }, c.name), h("small")),
+    h("th.name", { scope: "row" }, h("a", { href: "#/c/" + encodeURIComponent(c.name) }, parts(c.name)), h("small")),
     h("td.state", {}, h("span.badge"), h("small.why")),
     h("td.num.inst", {}, h("b"), h("progress", { max: 1, value: 0 })),
     h("td.num.wait", {}, h("b"), spark(100, 20, `Messages waiting in ${c.name}, last hour`)),
