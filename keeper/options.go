@@ -15,6 +15,7 @@ type Options struct {
 	Log        *slog.Logger
 	Ending     bool         // stop what an earlier keeper has left, with its grace, and end
 	NoCgroups  bool         // hold processes together by their sessions, though cgroups may be there
+	KilledCode int          // exit status when the keeper ended a stop by itself, and had to kill
 	Out        *os.File     // where consumers' output goes that is logged to stdout; nil = nowhere
 	Store      *Store       // what FindStore returned
 	Ended      func(Exited) // called in the keeper's loop for each run that is over; nil: nobody wants to know

@@ -191,7 +191,7 @@ func (k *keeper) setLog(r LogRequest) error {
 }
 
 func (k *keeper) quitAfter(r QuitRequest) error {
-	k.quit, k.code = true, r.Code
+	k.quit, k.code = true, max(k.code, r.Code)
 	k.stopAll()
 	return nil
 }

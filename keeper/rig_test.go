@@ -79,8 +79,9 @@ func playKeeper() {
 		EngineArgv: []string{"/proc/self/exe"},
 		EngineEnv:  []string{raceEnv, roleEnv + "=engine", dirEnv + "=" + os.Getenv(dirEnv)},
 		StateDir:   os.Getenv(dirEnv), NoCgroups: os.Getenv(bareEnv) != "",
-		Log:    slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Binary: "/proc/self/exe", Trial: []string{"qsuper", "trial"}, Heir: inherited(), Store: FindStore(),
+		KilledCode: 5,
+		Log:        slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Binary:     "/proc/self/exe", Trial: []string{"qsuper", "trial"}, Heir: inherited(), Store: FindStore(),
 	})
 	var held *pidfile.Held
 	switch {

@@ -296,6 +296,9 @@ func (r *run) finish() {
 		At: r.exitAt, Ran: r.ran, CPU: e.CPU, MaxRSS: e.MaxRSS,
 		Leftovers: r.leftovers, ExecError: e.ExecError, OOM: r.oom, Fenced: r.fenced, Held: r.unsafe && r.killed, Why: r.stopping.Why,
 	}
+	if s.k.tookOver && s.exit.Step == StepKill {
+		s.k.code = s.k.opt.KilledCode
+	}
 	if s.k.opt.Ended != nil {
 		s.k.opt.Ended(*s.exit)
 	}

@@ -112,7 +112,7 @@ func TestTerminateTwiceIsNow(t *testing.T) {
 	if e := get[Exited](l); e.Step != StepKill {
 		t.Errorf("%+v", e)
 	}
-	if c := r.code(); c != 0 {
+	if c := r.code(); c != 5 {
 		t.Errorf("exit status %d", c)
 	}
 }

@@ -121,7 +121,7 @@ func refusesPass(err error) bool {
 // newKeeper says what the keeper is to be. One that takes over from another binary
 // is what that was: it must not end because of a file that is wrong by now.
 func newKeeper(heir *keeper.Heir, o runOptions) (keeper.Options, error) {
-	opt := keeper.Options{EnginePath: "/proc/self/exe", Out: os.Stdout, Trial: []string{"qsuper", trialWord}, Heir: heir, Store: keeper.FindStore()}
+	opt := keeper.Options{EnginePath: "/proc/self/exe", Out: os.Stdout, Trial: []string{"qsuper", trialWord}, Heir: heir, Store: keeper.FindStore(), KilledCode: exitKilled}
 	c := carried{Once: o.once}
 	if heir != nil && json.Unmarshal(heir.Carry(), &c) == nil && heir.StateDir() != "" {
 		opt.StateDir, opt.Binary = heir.StateDir(), heir.Home()
