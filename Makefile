@@ -37,6 +37,9 @@ volume: ## those of them that `unit` runs with little: many random rounds, much 
 	$(GO) test -count=1 -timeout 10m -run 'TestRandomSchedules' ./lease -rounds 1000
 	$(GO) test -race -count=1 -timeout 10m -run 'TestRandomSchedules' ./lease -rounds 200
 	$(GO) test -race -count=1 -timeout 10m -run 'TestRandomFaults|TestRandomOutages|TestFiresOverHostsAtRandom' ./runner -rounds 30
+	$(GO) test -count=1 -timeout 10m ./plan -rounds 100
+	$(GO) test -count=1 -timeout 10m ./schedule -years 50
+	$(GO) test -race -count=1 -timeout 10m -run 'TestTerminateWhileTheNextKeeperBegins' ./keeper -moments 40
 	$(GO) test -race -count=1 -timeout 10m -run 'TestRotationLosesNothing|TestFollowAcrossRotations|TestKilledPumpLosesNothing|TestEndLeavesNothingHalfCompressed' ./logs -lines 6000
 
 servers: ## connection and lock types, each against the real server

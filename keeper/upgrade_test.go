@@ -3,6 +3,7 @@ package keeper
 import (
 	"bytes"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -365,11 +366,13 @@ func TestTerminateDuringAnUpgrade(t *testing.T) {
 	}
 }
 
+var moments = flag.Int("moments", 8, "in the change of keepers, at which it is terminated")
+
 // A TERM at any moment of the change is obeyed, and never ends the keeper as it
 // would a program that has no handler yet.
 func TestTerminateWhileTheNextKeeperBegins(t *testing.T) {
 	exe, _ := os.Executable()
-	for i := range 40 {
+	for i := range *moments {
 		r := newRig(t)
 		l, _ := r.connect()
 		st := l.start(slot0, 1, r.consumer(slot0, "on-term", "0s", "4"))
@@ -378,7 +381,7 @@ func TestTerminateWhileTheNextKeeperBegins(t *testing.T) {
 			t.Fatal(u.Err)
 		}
 		l.ctl.Close()
-		for end := time.Now().Add(time.Duration(i) * 700 * time.Microsecond); time.Now().Before(end); {
+		for end := time.Now().Add(time.Duration(i) * 28 * time.Millisecond / time.Duration(*moments)); time.Now().Before(end); {
 		}
 		r.signal(syscall.SIGTERM)
 		if l = r.greet(); !l.hello.Terminating {

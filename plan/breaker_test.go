@@ -73,7 +73,7 @@ func (y *toy) up() int {
 // proof and the ramp.
 func TestBreakerInvariants(t *testing.T) {
 	trips := 0
-	for seed := range uint64(60) {
+	for seed := range uint64(max(20, 60**rounds/100)) {
 		rnd := rand.New(rand.NewPCG(seed, 5))
 		y := newToy(2 + rnd.IntN(12))
 		sick := rnd.IntN(101)

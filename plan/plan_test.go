@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"flag"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -9,6 +10,9 @@ import (
 	"qsuper/health"
 	"qsuper/slot"
 )
+
+// rounds is a share in percent: some tests play many scenarios.
+var rounds = flag.Int("rounds", 20, "percent of the random scenarios")
 
 var now = time.Unix(1_000_000, 0)
 

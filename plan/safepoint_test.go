@@ -191,7 +191,8 @@ func TestSafePoints(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			var worst, sum time.Duration
-			for seed := range uint64(20) {
+			seeds := max(4, *rounds/5)
+			for seed := range uint64(seeds) {
 				s := &shop{t: t, r: rand.New(rand.NewPCG(seed, 1)), work: c.work, gap: c.gap, batch: max(c.batch, 1), stuck: c.stuck, waits: c.waits}
 				for range c.stop + c.others + c.foreign {
 					s.workers = append(s.workers, &worker{left: s.about(c.gap)})
@@ -206,7 +207,7 @@ func TestSafePoints(t *testing.T) {
 					t.Fatal("nobody has worked")
 				}
 			}
-			t.Logf("%v at most, %v on average", worst, sum/20)
+			t.Logf("%v at most, %v on average", worst, sum/time.Duration(seeds))
 		})
 	}
 }

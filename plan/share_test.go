@@ -157,7 +157,7 @@ func TestSharesSettle(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 3))
-	for range 2000 {
+	for range 20 * *rounds {
 		s := newSharing(t, r.IntN(40), 1+r.IntN(7))
 		for free := s.target; free > 0 && r.IntN(4) > 0; {
 			n := 1 + r.IntN(free)

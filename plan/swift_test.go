@@ -115,7 +115,7 @@ func (s *scenario) alive() int {
 // the first message, nobody at work is told to go, cooldown and steps, and that
 // the same question has the same answer.
 func TestMaxWaitAlways(t *testing.T) {
-	for seed := range uint64(400) {
+	for seed := range uint64(4 * *rounds) {
 		s := newScenario(seed)
 		for step := range 200 {
 			s.pass()

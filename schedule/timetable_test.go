@@ -1,6 +1,7 @@
 package schedule
 
 import (
+	"flag"
 	"fmt"
 	"slices"
 	"strings"
@@ -98,7 +99,9 @@ func TestClockChanges(t *testing.T) {
 	}
 }
 
-// TestFixedTimesComeOncePerDay follows all zones through decades: a moment of the
+var years = flag.Int("years", 15, "before 2030, of every fixed time in every zone")
+
+// TestFixedTimesComeOncePerDay follows all zones through years: a moment of the
 // day comes once on every date, whatever the clocks do.
 func TestFixedTimesComeOncePerDay(t *testing.T) {
 	for _, name := range []string{"Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "America/Sao_Paulo", "Asia/Beirut", "Africa/Casablanca", "Africa/Cairo", "Asia/Kathmandu", "America/St_Johns", "Antarctica/Troll"} {
@@ -108,9 +111,9 @@ func TestFixedTimesComeOncePerDay(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			day := at(t, "1980-01-01 23:59:00", z)
+			day := at(t, "2030-01-01 23:59:00", z).AddDate(-*years, 0, 0)
 			f := table.Next(day)
-			for range 50 * 365 {
+			for range *years * 365 {
 				day = day.AddDate(0, 0, 1)
 				if f.At.Format(time.DateOnly) != day.Format(time.DateOnly) {
 					t.Fatalf("%s %q: fires at %s, where that of %s is due", name, text, f.At, day.Format(time.DateOnly))
