@@ -2,7 +2,6 @@ package faults
 
 import (
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -14,7 +13,6 @@ import (
 var crowdFaults = []fault{
 	{name: "F037_PoisonIsNamed", score: 12, run: poisonNamed},
 	{name: "F007_AllStopAtOnce", score: 15, run: allAtOnce},
-	{name: "F013_KeeperKilledWhileRotating", score: 12, run: killedWhileRotating},
 	{name: "F013_TwentyAtFiveMegabytes", score: 12, kind: slow, run: twentyAtFive},
 }
 
@@ -66,26 +64,6 @@ func allAtOnce(t *testing.T) {
 		t.Errorf("%d have ended, the first of them %s after the last was asked", len(ends), first-last)
 	}
 	f.linesWhole(false)
-}
-
-// The keeper is killed again and again while logs are rotated all the time: every line is
-// in one of the files, once.
-func killedWhileRotating(t *testing.T) {
-	f := startFleet(t, crew("talk", "lines 500 pad 1000", "instances: 6", "logs: {max_size: 64KiB, keep: 2000}"))
-	f.begun(6)
-	before := f.pids()
-	for range 8 {
-		f.logged("it writes")
-		f.killKeeper(false)
-		f.Start()
-	}
-	f.logged("at last")
-	f.samePIDs(before)
-	f.quiesce(0)
-	f.linesWhole(false)
-	if _, err := os.Stat(f.Path("logs/talk.0.log.20")); err != nil {
-		t.Errorf("little was rotated: %v", err)
-	}
 }
 
 // Twenty consumers write five megabytes a second each, as far as the machine goes, and
