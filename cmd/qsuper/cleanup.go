@@ -71,7 +71,7 @@ func runCleanup(ctx context.Context, o cleanupOptions, out *screen) error {
 			reply.Outcomes = append(reply.Outcomes, cleaned(e))
 		}
 	}
-	if err := runKeeper(ctx, opt); err != nil {
+	if err := runKeeper(ctx, opt); err != nil && exitCode(err) != exitKilled { // which the report says with names
 		return err
 	}
 	return reportCleanup(reply, out)
