@@ -17,6 +17,7 @@ func exists(path string) bool {
 }
 
 func TestNoDaemon(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	began := time.Now()
 	for _, path := range []string{filepath.Join(dir, "none"), filepath.Join(dir, "none", "none")} {

@@ -59,6 +59,7 @@ func TestSlowloris(t *testing.T) {
 
 // TestHeaderTimeout: alone and with places to spare, half a header is given up.
 func TestHeaderTimeout(t *testing.T) {
+	t.Parallel()
 	r := serve(t, &fakeDaemon{})
 	c := dial(t, r.path)
 	began := time.Now()

@@ -86,6 +86,7 @@ func TestStaleSocketIsReplaced(t *testing.T) {
 
 // The kernel connects for a daemon that is stopped or hangs.
 func TestHungSocketIsReplaced(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "q.sock")
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {

@@ -388,7 +388,7 @@ func (l *link) start(slot string, run uint64, s Spec) Started {
 // eventually polls until ok says so.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
+	tick := time.NewTicker(20 * time.Millisecond) // what is asked may go through all of /proc
 	defer tick.Stop()
 	for deadline := time.Now().Add(patience); !ok(); <-tick.C {
 		if time.Now().After(deadline) {
