@@ -27,11 +27,11 @@ demo: build ## the whole thing in a minute, nothing to install
 
 test: packages build unit volume servers acceptance ## everything, against real servers and consumers (installs Debian packages)
 
-# Three packages at a time on two cores, as some wait. The race detector lets each process wait at its end, for a second if
+# Three packages at a time on two cores, as some wait; the longest first. The race detector lets each process wait at its end, for a second if
 # nothing is said, for what other threads are about to report.
 unit: ## packages on their own
 	$(GO) test $(PURE)
-	GORACE=atexit_sleep_ms=50 $(GO) test -race -p 3 -parallel 8 $(RACE)
+	GORACE=atexit_sleep_ms=50 $(GO) test -race -p 3 -parallel 8 ./keeper ./runner ./logs $(RACE)
 
 volume: ## those of them that `unit` runs with little: many random rounds, much output
 	$(GO) test -count=1 -timeout 10m -run 'TestRandomSchedules' ./lease -rounds 1000

@@ -389,9 +389,6 @@ func TestRandomSchedules(t *testing.T) {
 	if *seed != 0 {
 		first, n = *seed, 1
 	}
-	if testing.Short() {
-		n = min(n, 100)
-	}
 	t.Logf("seeds %d to %d", first, first+uint64(n)-1)
 	lives := 0
 	for i := range n {
