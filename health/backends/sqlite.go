@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net/url"
 	"os"
-	"regexp"
 	"strings"
 	"sync"
 
@@ -17,6 +16,7 @@ import (
 
 	"qsuper/health"
 	"qsuper/internal/kind"
+	"qsuper/internal/pattern"
 )
 
 // sqliteConfig is `type: sqlite`: a database file that is only ever read.
@@ -170,10 +170,10 @@ func (c *sqliteFile) InProgress(ctx context.Context, q health.Queue) ([]health.T
 
 // driverWords is what the driver puts around SQLite's own message: the name of the
 // error's class, which says nothing, and its number.
-var driverWords = regexp.MustCompile(`^(?:SQL logic error: )?(.*) \(\d+\)(?: \(SQLITE_BUSY\))?$`)
+var driverWords = pattern.Lazy(`^(?:SQL logic error: )?(.*) \(\d+\)(?: \(SQLITE_BUSY\))?$`)
 
 // words is a message without what the driver has added.
-func words(text string) string { return driverWords.ReplaceAllString(text, "$1") }
+func words(text string) string { return driverWords().ReplaceAllString(text, "$1") }
 
 // sqliteError is an error of the driver in SQLite's words.
 type sqliteError struct{ error }

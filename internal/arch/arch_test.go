@@ -34,7 +34,7 @@ var imports = map[string][]string{
 	"config":             {"schedule", "health", "lease", "internal/kind", "internal/failpoint", "internal/pattern"},
 	"schedule":           {},
 	"health":             {"internal/kind"},
-	"health/backends":    {"health", "internal/kind"},
+	"health/backends":    {"health", "internal/kind", "internal/pattern"},
 	"keeper":             {"proc", "logs", "lock", "lock/backends/file", "pidfile", "internal/failpoint"},
 	"proc":               {"internal/vfork"},
 	"logs":               {},
@@ -199,8 +199,35 @@ func TestFilesAndFunctionsAreShort(t *testing.T) {
 	})
 }
 
-// TestNothingIsSkipped: a test that cannot run is no test that passed.
+// TestPatternsAreLazy: an expression that is compiled when the program begins is paid
+// for by every command.
+func TestPatternsAreLazy(t *testing.T) {
+	sources(t, func(path string) {
+		if strings.HasSuffix(path, "_test.go") {
+			return
+		}
+		set := token.NewFileSet()
+		f, err := parser.ParseFile(set, path, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range f.Decls {
+			if v, ok := d.(*ast.GenDecl); ok && v.Tok == token.VAR {
+				ast.Inspect(v, func(n ast.Node) bool {
+					if _, inside := n.(*ast.FuncLit); inside {
+						return false
+					}
+					if s, ok := n.(*ast.SelectorExpr); ok && s.Sel.Name == "MustCompile" {
+						t.Errorf("%s: use pattern.Lazy", set.Position(s.Pos()))
+					}
+					return true
+				})
+			}
+		}
+	})
+}
 
+// TestNothingIsSkipped: a test that cannot run is no test that passed.
 func TestNothingIsSkipped(t *testing.T) {
 	sources(t, func(path string) {
 		if !strings.HasSuffix(path, "_test.go") || strings.Contains(path, "internal/arch") {
