@@ -370,19 +370,16 @@ func (l *Loop) renewed(sent time.Duration, held []Held, ok []bool) {
 		if e == nil || !e.Held || e.Token != h.Token {
 			continue // left meanwhile
 		}
-		if !ok[i] {
+		// One that had run out may have been another host's since, and a store that went
+		// back to an earlier state does not know: its token is worth nothing any more.
+		if !ok[i] || e.exclusive && e.Until <= now {
 			e.State, e.had = State{}, true
 			e.retryAt = 0
 			lost = append(lost, h.Key)
-			if h.Key == HostPrefix+l.o.Owner {
+			if !ok[i] && h.Key == HostPrefix+l.o.Owner {
 				l.shy()
 			}
 			continue
-		}
-		if e.exclusive && e.Until <= now {
-			// It had run out: another host may have had it since, and the store may have
-			// forgotten that. So this is as good as a new grant, and no better.
-			e.From = max(e.From, now+l.o.HoldOff(false))
 		}
 		e.Until = max(e.Until, until)
 		if e.exclusive {

@@ -106,7 +106,8 @@ func TestAClaimThatWasGivenUpIsNotMade(t *testing.T) {
 }
 
 // A host comes back when its lease is long over, to a server that has forgotten
-// whom it has given the slot since: it is renewed, and nothing may start at once.
+// whom it has given the slot since: it is given the slot again, with a token that is
+// larger than the other's, and nothing may start at once.
 func TestARenewalAfterTheEndIsANewGrant(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fake := leasetest.NewFake()
@@ -122,7 +123,8 @@ func TestARenewalAfterTheEndIsANewGrant(t *testing.T) {
 		time.Sleep(35 * time.Second)
 		b.Want("slot/x/0", true)
 		time.Sleep(3 * time.Second)
-		if !b.Get("slot/x/0").Held {
+		other := b.Get("slot/x/0")
+		if !other.Held {
 			t.Fatal("b has not taken over")
 		}
 		fake.Failover(20 * time.Second)
@@ -136,6 +138,9 @@ func TestARenewalAfterTheEndIsANewGrant(t *testing.T) {
 		}
 		if wait := s.From - time.Since(began); wait < lease.KillTime-time.Second {
 			t.Errorf("a may start after %s, and b may run", wait)
+		}
+		if s.Token <= other.Token {
+			t.Errorf("token %d follows %d", s.Token, other.Token)
 		}
 	})
 }

@@ -367,7 +367,7 @@ func (w *world) judge(t *testing.T, seed uint64, key string) int {
 				t.Errorf("seed %d (ttl %s, fence %s, forgets %v): %s overlaps:\n%+v\n%+v\n%v", seed, w.timing.TTL, w.fence, w.forgets, key, y, x, w.log)
 			}
 			if y.host != x.host && y.token >= x.token {
-				t.Errorf("seed %d: %s: token %d follows %d", seed, key, x.token, y.token)
+				t.Errorf("seed %d: %s: token %d follows %d\n%+v\n%+v\n%v", seed, key, x.token, y.token, y, x, w.log)
 			}
 		}
 	}
