@@ -340,7 +340,7 @@ func (k *keeper) signal(sig os.Signal) {
 // terminate begins the stop of the whole; the second time it ends it.
 func (k *keeper) terminate() {
 	if k.terminating {
-		k.engine.send(frameTerminate, Terminate{Now: true})
+		k.engine.send(frameTerminate, Terminate{Now: true, At: time.Now()})
 		k.takeOver("told twice")
 		for _, s := range k.slots {
 			if s.run != nil {

@@ -323,7 +323,8 @@ type (
 
 	// Terminate is a signal to the whole: TERM or INT once, Now at the second.
 	Terminate struct {
-		Now bool `json:"now"`
+		Now bool      `json:"now"`
+		At  time.Time `json:"at,omitzero"` // with Now: since when the keeper kills, and says so
 	}
 
 	// Reload is a SIGHUP to the keeper.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -281,6 +282,19 @@ func (r *run) over() {
 	}
 }
 
+// sayKilled logs what the engine may not live to sum up.
+func (s *slot) sayKilled() {
+	if s.k.opt.Ended != nil {
+		return // somebody lists them
+	}
+	consumer, number := s.name, -1
+	if i := strings.LastIndexByte(s.name, '/'); i >= 0 {
+		consumer = s.name[:i]
+		number, _ = strconv.Atoi(s.name[i+1:])
+	}
+	s.k.log.Warn("had to be killed", "consumer", consumer, "slot", number, "after", s.exit.Ran.Round(time.Millisecond).String())
+}
+
 // finish frees the slot and tells.
 func (r *run) finish() {
 	s := r.slot
@@ -298,6 +312,7 @@ func (r *run) finish() {
 	}
 	if s.k.tookOver && s.exit.Step == StepKill {
 		s.k.code = s.k.opt.KilledCode
+		s.sayKilled()
 	}
 	if s.k.opt.Ended != nil {
 		s.k.opt.Ended(*s.exit)

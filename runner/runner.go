@@ -102,7 +102,10 @@ type Runner struct {
 }
 
 // Termination is a wish, sent to the daemon as a signal, to stop everything.
-type Termination struct{ Now bool }
+type Termination struct {
+	Now bool
+	At  time.Time // with Now: since when the keeper stops everything by itself
+}
 
 // New prepares a runner for a configuration.
 func New(o Options) (*Runner, error) {
@@ -223,7 +226,7 @@ func (r *Runner) Handle(m any) {
 		r.once.Do(func() { close(r.listed) })
 	case keeper.Terminate:
 		select {
-		case r.orders <- Termination{Now: m.Now}:
+		case r.orders <- Termination{Now: m.Now, At: m.At}:
 		default: // it has been told often enough
 		}
 	case keeper.Reload:

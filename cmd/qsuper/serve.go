@@ -51,22 +51,23 @@ type engineOptions struct {
 
 // engine is everything that lives in the second process.
 type engine struct {
-	pipes   *pipes      // held for the next keeper
-	gone    atomic.Bool // the keeper has died
-	hurried atomic.Bool // everything is being stopped without grace
-	client  *keeper.Client
-	say     func(state string) error // to the service manager
-	hello   keeper.Hello
-	runner  *runner.Runner
-	server  *control.Server
-	log     *slog.Logger
-	life    context.Context
-	stops   sync.WaitGroup // stops of everything that are under way
-	done    chan struct{}  // closed when everything has been stopped
-	end     sync.Once
-	told    sync.Once    // of how the instances ended
-	signal  atomic.Bool  // a signal to the daemon has asked for the stop
-	code    atomic.Int32 // that the daemon ends with
+	pipes    *pipes      // held for the next keeper
+	gone     atomic.Bool // the keeper has died
+	hurried  atomic.Bool // everything is being stopped without grace
+	client   *keeper.Client
+	say      func(state string) error // to the service manager
+	hello    keeper.Hello
+	runner   *runner.Runner
+	server   *control.Server
+	log      *slog.Logger
+	life     context.Context
+	stops    sync.WaitGroup // stops of everything that are under way
+	done     chan struct{}  // closed when everything has been stopped
+	end      sync.Once
+	told     sync.Once                 // of how the instances ended
+	signal   atomic.Bool               // a signal to the daemon has asked for the stop
+	relieved atomic.Pointer[time.Time] // since when the keeper stops everything by itself; nil: it does not
+	code     atomic.Int32              // that the daemon ends with
 
 	pings    chan struct{} // the keeper asks whether we live
 	watchdog time.Duration // how often the service manager wants to hear from us; 0: never

@@ -56,6 +56,9 @@ func (e *engine) obey(ctx context.Context) {
 		select {
 		case t := <-e.runner.Terminations():
 			e.signal.Store(true)
+			if t.Now {
+				e.relieved.CompareAndSwap(nil, &t.At)
+			}
 			if err := e.client.Terminating(); err != nil {
 				e.log.Error("answer the keeper", "error", err)
 			}
@@ -83,6 +86,9 @@ func (e *engine) tell(r runner.Reply) {
 			continue
 		}
 		n++
+		if at := e.relieved.Load(); at != nil && o.Exit.At.After(*at) {
+			continue // the keeper has said it
+		}
 		if o.Exit.Step == "kill" || o.Exit.Class == slot.ClassOOM {
 			e.log.Warn("had to be killed", "consumer", o.Consumer, "slot", o.Slot, "exit", o.Exit.Detail())
 		}

@@ -12,8 +12,9 @@ import (
 )
 
 // slack is what a loaded machine may need beyond the promise: a process to be
-// started by a daemon that is itself not run at once, and to write its first line.
-const slack = 750 * time.Millisecond
+// started by a daemon that is itself not run at once, and to write its first line,
+// while the tests of other packages want the processors as well.
+const slack = 1500 * time.Millisecond
 
 // TestHosts has two hosts share eight slots and two exclusive ones through a lock
 // server of each type, harms them, and holds what comes of it against the promises.
