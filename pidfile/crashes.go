@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -71,9 +72,24 @@ func Holder(dir string) int {
 		// "1: FLOCK ADVISORY WRITE 812 fd:01:1234 0 EOF"
 		f := strings.Fields(line)
 		if len(f) >= 6 && f[1] == "FLOCK" && strings.HasSuffix(f[5], ino) {
-			pid, _ := strconv.Atoi(f[4])
-			return max(pid, 0)
+			// The device is not compared, as some file systems show another there than stat does.
+			if pid, _ := strconv.Atoi(f[4]); pid > 0 && has(pid, &st) {
+				return pid
+			}
 		}
 	}
 	return 0
+}
+
+// has says whether a process has a file open; true also if the caller may not look.
+func has(pid int, file *unix.Stat_t) bool {
+	dir := "/proc/" + strconv.Itoa(pid) + "/fd"
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		return true
+	}
+	return slices.ContainsFunc(list, func(fd os.DirEntry) bool {
+		var st unix.Stat_t
+		return unix.Stat(filepath.Join(dir, fd.Name()), &st) == nil && st.Dev == file.Dev && st.Ino == file.Ino
+	})
 }
