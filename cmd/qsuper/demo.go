@@ -32,6 +32,7 @@ const demoConfig = `version: 1
 daemon:
   name: demo
   state_dir: state
+  log_dir: logs
   socket: {path: state/qsuper.sock}
   interval: 200ms
 connections:

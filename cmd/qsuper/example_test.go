@@ -1,6 +1,10 @@
 package main
 
 import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"qsuper/config"
@@ -23,6 +27,24 @@ func TestExampleSuitsTheConnectionTypes(t *testing.T) {
 	} {
 		if !shown[typ] {
 			t.Errorf("the example shows no connection of type %s", typ)
+		}
+	}
+}
+
+// TestTheDemoStaysAtHome: it writes nothing but into its own directory, whoever runs it.
+func TestTheDemoStaysAtHome(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "qsuper.yaml")
+	if err := os.WriteFile(file, []byte(fmt.Sprintf(demoConfig, "/bin/true", filepath.Join(dir, "queue.db"))), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := config.Load(file, config.Options{EUID: func() int { return 0 }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{cfg.Daemon.StateDir, cfg.Daemon.LogDir, cfg.Daemon.Socket.Path} {
+		if !strings.HasPrefix(path, dir+"/") {
+			t.Errorf("%s is not in %s", path, dir)
 		}
 	}
 }
