@@ -12,7 +12,7 @@ import (
 
 // sectionKeys is a place in the file where keys stand.
 type sectionKeys struct {
-	prefix string // of the paths of its problems
+	prefix string // of the paths of its problems; a line break: of none, as anything may stand too deep
 	says   string // with the key
 	keys   []string
 }

@@ -58,7 +58,7 @@ func printPlan(out *screen, r control.ReloadReply) {
 		line("change", yellow, key, "")
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Unscaled)) {
-		line("change", yellow, name, fmt.Sprintf(": no longer scaled to %d by hand, the file's number holds again", r.Unscaled[name]))
+		line("change", yellow, name, unscaled(r.Unscaled[name]))
 	}
 	out.printf("%s\n", remaining(r))
 }

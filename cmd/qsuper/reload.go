@@ -71,9 +71,14 @@ func printReload(out *screen, r control.ReloadReply) {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Unscaled)) {
-		out.printf("%s  %s: no longer scaled to %d by hand, the file's number holds again\n", out.paint(yellow, "changed"), oneLine(name), r.Unscaled[name])
+		out.printf("%s  %s%s\n", out.paint(yellow, "changed"), oneLine(name), unscaled(r.Unscaled[name]))
 	}
 	out.printf("%s\n", remaining(r))
+}
+
+// unscaled says of a consumer what becomes of the number that `scale` had given.
+func unscaled(n int) string {
+	return fmt.Sprintf(": no longer scaled to %d by hand, the file's number holds again", n)
 }
 
 // remaining says what stays as it was.

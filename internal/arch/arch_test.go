@@ -173,8 +173,9 @@ func sources(t *testing.T, visit func(path string)) {
 	}
 }
 
-func TestFilesAndFunctionsAreShort(t *testing.T) {
-	const lines, body = 430, 60
+// programs parses every file of Go that is not a test.
+func programs(t *testing.T, visit func(path string, set *token.FileSet, f *ast.File)) {
+	t.Helper()
 	sources(t, func(path string) {
 		if strings.HasSuffix(path, "_test.go") {
 			return
@@ -184,6 +185,13 @@ func TestFilesAndFunctionsAreShort(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		visit(path, set, f)
+	})
+}
+
+func TestFilesAndFunctionsAreShort(t *testing.T) {
+	const lines, body = 430, 60
+	programs(t, func(path string, set *token.FileSet, f *ast.File) {
 		if n := set.Position(f.End()).Line; n > lines {
 			t.Errorf("%s has %d lines: is it still one room?", path, n)
 		}
@@ -202,15 +210,7 @@ func TestFilesAndFunctionsAreShort(t *testing.T) {
 // TestPatternsAreLazy: an expression that is compiled when the program begins is paid
 // for by every command.
 func TestPatternsAreLazy(t *testing.T) {
-	sources(t, func(path string) {
-		if strings.HasSuffix(path, "_test.go") {
-			return
-		}
-		set := token.NewFileSet()
-		f, err := parser.ParseFile(set, path, nil, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
+	programs(t, func(path string, set *token.FileSet, f *ast.File) {
 		for _, d := range f.Decls {
 			if v, ok := d.(*ast.GenDecl); ok && v.Tok == token.VAR {
 				ast.Inspect(v, func(n ast.Node) bool {
