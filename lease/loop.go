@@ -376,7 +376,7 @@ func (l *Loop) renewed(sent time.Duration, held []Held, ok []bool) {
 			e.State, e.had = State{}, true
 			e.retryAt = 0
 			lost = append(lost, h.Key)
-			if !ok[i] && h.Key == HostPrefix+l.o.Owner {
+			if h.Key == HostPrefix+l.o.Owner { // which is never exclusive, so the store has forgotten it
 				l.shy()
 			}
 			continue
