@@ -37,6 +37,9 @@ const (
 	// spawnerFrom is the number of live processes from which each start goes through
 	// the spawner: below, handing over a single one costs more than the keeper's own table.
 	spawnerFrom = 64
+	// reserved is room for the descriptors of some 1,300 processes: 32 KiB of the
+	// kernel's memory. A larger fleet stands still once for twice as many.
+	reserved = 4096
 	// sweepTime is how long zombies that were re-parented to the keeper wait, and
 	// strangerTime how long the first ones do: as long as there have been none the
 	// keeper does not hear of exits by signal, but looks now and then.
@@ -135,6 +138,7 @@ func Run(ctx context.Context, opt Options) (code int, err error) {
 
 	k.burst.Begin()
 	k.engine.start()
+	help.Go(func() { proc.ReserveDescriptors(reserved) }) // while the engine gets ready
 	k.settle()
 	err = k.loop()
 

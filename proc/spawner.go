@@ -20,9 +20,11 @@ import (
 // thousand make a start four times as expensive. The Spawner's tables stay
 // small, and while it forks the caller goes on.
 //
-// There are two threads, as most of a start is waiting: for the child to get a
-// processor, to become its program, and to wake whoever has forked it. Where package
-// vfork cannot be used they fork one after the other.
+// There are several threads, as most of a start is waiting: for the child to get a
+// processor, to become its program, and to wake whoever has forked it. The Go
+// runtime is not told of this wait, so that each thread is given a place to run at
+// (GOMAXPROCS) beside the caller's. Where package vfork cannot be used they fork one after
+// the other.
 //
 // A thread is locked to its goroutine in Run, which touches no descriptor but
 // its own. The table is a copy of what was open when Run began: the runtime's
@@ -54,7 +56,7 @@ type result struct {
 }
 
 const (
-	spawnThreads = 2
+	spawnThreads = 3
 
 	// What is kept back while there is more to do: a caller that is woken for each
 	// process takes the processor from the next.
@@ -94,6 +96,8 @@ func (s *Spawner) Run(ctx context.Context) error {
 	defer s.late.Stop()
 	stop := context.AfterFunc(ctx, func() { s.rouse(spawnThreads) })
 	defer stop()
+	addProcessors(spawnThreads)
+	defer addProcessors(-spawnThreads)
 	var threads sync.WaitGroup
 	for range spawnThreads {
 		threads.Go(func() { s.thread(ctx) })
@@ -104,6 +108,9 @@ func (s *Spawner) Run(ctx context.Context) error {
 	}
 	return nil
 }
+
+// addProcessors lets so many more goroutines run at the same time.
+func addProcessors(n int) { runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + n) }
 
 // thread is the life of one thread.
 func (s *Spawner) thread(ctx context.Context) {
