@@ -65,7 +65,11 @@ func account(t *testing.T, s *Spec) string {
 	for _, fd := range fds {
 		link, _ := os.Readlink(filepath.Join(dir, fd.Name()))
 		link, _, _ = strings.Cut(link, ":")
-		fmt.Fprintln(&said, fd.Name(), link)
+		name := fd.Name()
+		if len(name) > 1 {
+			name = "10 or more" // the first that is free: which, depends on what else is open
+		}
+		fmt.Fprintln(&said, name, link)
 	}
 	return said.String()
 }

@@ -26,6 +26,10 @@ import (
 // (GOMAXPROCS) beside the caller's. Where package vfork cannot be used they fork one after
 // the other.
 //
+// A child in one table for all threads, with only the low numbers copied (close_range(2)
+// can do that), was tried: until it executes it holds what another thread hands on, so that a
+// lock outlived a short process for that moment, and no start was faster.
+//
 // A thread is locked to its goroutine in Run, which touches no descriptor but
 // its own. The table is a copy of what was open when Run began: the runtime's
 // own descriptors must be among it, as any thread may use them.
