@@ -72,14 +72,11 @@ func orphaned(stateDir string) bool {
 // isOrphan says whether a process of our user is an engine for stateDir and no
 // child of keeper.
 func isOrphan(pid int, stateDir string, keeper int) bool {
-	line, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline")
-	if err != nil {
+	line, ok := engineLine(pid)
+	if !ok {
 		return false
 	}
 	argv := bytes.Split(bytes.TrimSuffix(line, []byte{0}), []byte{0})
-	if len(argv) < 4 || string(argv[0]) != "qsuper" || string(argv[1]) != "engine" {
-		return false
-	}
 	at := slices.IndexFunc(argv, func(a []byte) bool { return string(a) == "--state-dir" })
 	if at < 0 || at+1 >= len(argv) || string(argv[at+1]) != stateDir {
 		return false
@@ -93,12 +90,32 @@ func isOrphan(pid int, stateDir string, keeper int) bool {
 	return ok && int(owner.Uid) == os.Geteuid() && parent != keeper && !isKeeperOf(parent, pid)
 }
 
+var engineArgs = []byte("qsuper\x00engine\x00")
+
+// engineLine is the command line of a process that is an engine. All processes of the
+// host are asked before the first consumer is started, so that each must be cheap: the
+// whole line is read only of one that begins so.
+func engineLine(pid int) ([]byte, bool) {
+	path := "/proc/" + strconv.Itoa(pid) + "/cmdline"
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, false
+	}
+	var first [16]byte
+	n, err := unix.Read(fd, first[:])
+	unix.Close(fd)
+	if err != nil || !bytes.HasPrefix(first[:n], engineArgs) {
+		return nil, false
+	}
+	line, err := os.ReadFile(path)
+	return line, err == nil && bytes.HasPrefix(line, engineArgs)
+}
+
 // bereft says whether an engine that has just answered is one whose keeper is dead:
 // it is about to end. In another pid namespace their numbers are strangers', and
 // nothing is said.
 func bereft(keeper, engine int) bool {
-	line, err := os.ReadFile("/proc/" + strconv.Itoa(engine) + "/cmdline")
-	if err != nil || !bytes.HasPrefix(line, []byte("qsuper\x00engine\x00")) {
+	if _, ok := engineLine(engine); !ok {
 		return false
 	}
 	parent := parentOf(engine)
