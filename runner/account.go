@@ -31,8 +31,13 @@ type accounts struct {
 // directory (LDAP, …) change without a file of this host changing.
 type userStamp [3]int64
 
-// userTime is how long an answer serves at most.
-const userTime = 10 * time.Minute
+const (
+	// userTime is how long an answer serves at most.
+	userTime = 10 * time.Minute
+	// stampTime is how long the user database is taken to be as it was a moment ago: a
+	// thousand starts in a row should not look at it a thousand times.
+	stampTime = 10 * time.Millisecond
+)
 
 func stampOfUsers() userStamp {
 	return userStamp{modified("/etc/passwd"), modified("/etc/group"), time.Now().UnixNano() / int64(userTime)}

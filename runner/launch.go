@@ -8,6 +8,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"time"
 
 	"qsuper/config"
 	"qsuper/keeper"
@@ -67,6 +68,7 @@ type blueprint struct {
 	l     *launcher
 	cfg   *config.Consumer
 	stamp userStamp
+	asked time.Time // when the stamp was looked at
 	who   account
 	own   map[string]string // `env`, filled in
 	env   []string          // all of it
@@ -78,13 +80,21 @@ type blueprint struct {
 // holds says whether a blueprint can be used once more. Env files are read at
 // every start, so a consumer that has some never keeps one.
 func (b *blueprint) holds(l *launcher, c *config.Consumer) bool {
-	return b != nil && b.l == l && b.cfg == c && len(c.EnvFile) == 0 && b.stamp == stampOfUsers()
+	if b == nil || b.l != l || b.cfg != c || len(c.EnvFile) > 0 {
+		return false
+	}
+	now := time.Now()
+	if now.Sub(b.asked) < stampTime {
+		return true
+	}
+	b.asked = now
+	return b.stamp == stampOfUsers()
 }
 
 // blueprint looks at users and env files. Its error is what a person has to
 // repair.
 func (l *launcher) blueprint(c *config.Consumer, own map[string]string) (*blueprint, error) {
-	b := &blueprint{l: l, cfg: c, stamp: stampOfUsers(), own: own}
+	b := &blueprint{l: l, cfg: c, stamp: stampOfUsers(), asked: time.Now(), own: own}
 	var err error
 	if b.who, err = l.users.lookup(c.User, b.stamp); err != nil {
 		return nil, err
