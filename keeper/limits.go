@@ -59,6 +59,7 @@ func (k *keeper) enable(controller string) error {
 		return f.why
 	}
 	err := k.tree.Enable(controller)
+	k.lookForCounts()
 	delete(k.refused, controller)
 	if err != nil {
 		if k.refused == nil {

@@ -43,7 +43,7 @@ type slot struct {
 	limits  Limits       // that the group was made with
 	missed  string       // which of them do not hold, and why
 	spent   bool         // it was killed, and cannot have another process
-	deaf    bool         // nobody counts out-of-memory kills in it
+	deaf    bool         // as keeper.deaf, for its group
 	hold    int          // the pipe of an adopted process while nobody reads it; 0: none
 	owner   int          // user who has the pipe
 	log     Log

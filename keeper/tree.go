@@ -2,6 +2,7 @@ package keeper
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,6 +35,7 @@ func (k *keeper) openTree() {
 		return
 	}
 	k.tree = tree
+	k.lookForCounts()
 	if k.opt.Heir == nil { // the slots of an heir may still have theirs, empty as they are
 		tree.Tidy(staleTime)
 	}
@@ -62,8 +64,9 @@ func (s *slot) enclose(r *run) error {
 	}
 	var err error
 	if s.group, err = s.k.tree.New(s.name); err == nil { // nobody has been killed in it
-		s.limits, s.deaf = l, false
+		s.limits = l
 		s.missed = s.limit()
+		s.deaf = s.k.deaf
 		r.missed = s.missed
 	}
 	return err
@@ -112,6 +115,12 @@ func (r *run) killTree() {
 	for _, m := range r.members {
 		m.kill()
 	}
+}
+
+// lookForCounts finds out whether groups made from now on count out-of-memory kills. To
+// ask each of them for a file that it has not would cost every start.
+func (k *keeper) lookForCounts() {
+	k.deaf = !slices.Contains(k.tree.Controllers(), "memory")
 }
 
 // oomKills is how many processes of the slot the kernel has killed for want of

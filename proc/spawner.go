@@ -2,7 +2,6 @@ package proc
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 	"math"
 	"os"
@@ -36,7 +35,7 @@ import (
 type Spawner struct {
 	post  func(func()) // has the caller's goroutine call something
 	self  int          // pidfd of this process, to reach into its other table by
-	wake  int          // semaphore that threads sleep on, in all tables; a channel would wake two threads for one
+	wakes semaphore    // that threads sleep on; a channel would wake two threads for one
 	late  *time.Timer  // collects what has been kept back for batchTime
 	ready sync.WaitGroup
 	fault atomic.Pointer[error] // why the tables cannot be separate
@@ -82,12 +81,7 @@ func NewSpawner(post func(func())) (*Spawner, error) {
 		return nil, fmt.Errorf("prepare to start processes from a thread: %w", err)
 	}
 	unix.Close(copied)
-	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_SEMAPHORE)
-	if err != nil {
-		unix.Close(self)
-		return nil, fmt.Errorf("prepare to start processes from a thread: %w", err)
-	}
-	s := &Spawner{post: post, self: self, wake: wake}
+	s := &Spawner{post: post, self: self}
 	s.late = time.AfterFunc(time.Hour, func() { post(s.collect) })
 	s.late.Stop() // until there is something to collect
 	s.ready.Add(spawnThreads)
@@ -98,7 +92,7 @@ func NewSpawner(post func(func())) (*Spawner, error) {
 // ends with ctx's error.
 func (s *Spawner) Run(ctx context.Context) error {
 	defer s.late.Stop()
-	stop := context.AfterFunc(ctx, func() { s.rouse(spawnThreads) })
+	stop := context.AfterFunc(ctx, func() { s.wakes.post(spawnThreads) })
 	defer stop()
 	addProcessors(spawnThreads)
 	defer addProcessors(-spawnThreads)
@@ -150,11 +144,10 @@ func (s *Spawner) thread(ctx context.Context) {
 		} else if ctx.Err() != nil {
 			break
 		} else {
-			s.sleep()
+			s.wakes.wait()
 		}
 	}
-	unix.Close(s.self) // the copies of this thread
-	unix.Close(s.wake)
+	unix.Close(s.self) // the copy of this thread
 }
 
 // next takes a job; without one, the thread is to sleep.
@@ -208,23 +201,6 @@ func (s *Spawner) collect() {
 	}
 }
 
-// rouse wakes n threads.
-func (s *Spawner) rouse(n uint64) {
-	var b [8]byte
-	binary.NativeEndian.PutUint64(b[:], n)
-	_, _ = unix.Write(s.wake, b[:]) // it cannot be full
-}
-
-// sleep waits for a rouse that is meant for one thread.
-func (s *Spawner) sleep() {
-	var token [8]byte
-	for {
-		if _, err := unix.Read(s.wake, token[:]); err != unix.EINTR {
-			return
-		}
-	}
-}
-
 // Ready waits until the tables are separate. Until then nothing may be opened
 // that is to end when it is closed: a copy would stay open in a thread. An
 // error means that Run has ended and Start must not be called.
@@ -248,7 +224,7 @@ func (s *Spawner) Start(spec *Spec, done func(*Process, error)) {
 	}
 	s.mu.Unlock()
 	if sleeper {
-		s.rouse(1)
+		s.wakes.post(1)
 	}
 }
 
