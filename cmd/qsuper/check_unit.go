@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,7 +21,7 @@ const askSystemd = 2 * time.Second
 func shownUnit(ctx context.Context) string {
 	ctx, cancel := context.WithTimeout(ctx, askSystemd)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, "systemctl", "show", serviceName, "--property=ExecStart,TimeoutStopUSec,FileDescriptorStoreMax,User").Output()
+	out, err := exec.CommandContext(ctx, "systemctl", "show", serviceName, "--property=ExecStart,TimeoutStopUSec,FileDescriptorStoreMax,User,SuccessExitStatus").Output()
 	if err != nil {
 		return ""
 	}
@@ -36,7 +37,8 @@ func unitProblems(shown string, cfg *config.Config) []config.Problem {
 	if !unitIsFor(shown, cfg.Path) {
 		return nil
 	}
-	return append(unitTooShort(property(shown, "TimeoutStopUSec"), cfg), unitHoldsTooFew(property(shown, "FileDescriptorStoreMax"), cfg)...)
+	problems := append(unitTooShort(property(shown, "TimeoutStopUSec"), cfg), unitHoldsTooFew(property(shown, "FileDescriptorStoreMax"), cfg)...)
+	return append(problems, unitFailsAfterKill(shown, cfg)...)
 }
 
 // property is one line of what systemctl has shown; "" if it is not there.
@@ -58,6 +60,18 @@ func unitHoldsTooFew(text string, cfg *config.Config) []config.Problem {
 	return []config.Problem{{
 		File: cfg.Path, Path: "consumers",
 		Message: fmt.Sprintf("print into %d pipes, and systemd holds %d of them (FileDescriptorStoreMax=%[2]d): lines that are unread when all of qsuper is killed at once may be lost", need, holds),
+		Hint:    writeUnitAgain,
+	}}
+}
+
+// unitFailsAfterKill is for units that are older than the exit status.
+func unitFailsAfterKill(shown string, cfg *config.Config) []config.Problem {
+	if !strings.Contains(shown, "SuccessExitStatus=") || slices.Contains(strings.Fields(property(shown, "SuccessExitStatus")), strconv.Itoa(exitKilled)) {
+		return nil
+	}
+	return []config.Problem{{
+		File: cfg.Path, Path: "daemon",
+		Message: fmt.Sprintf("ends with %d when a stop had to kill something, and to systemd that is a failure: qsuper.service has no SuccessExitStatus=%[1]d", exitKilled),
 		Hint:    writeUnitAgain,
 	}}
 }

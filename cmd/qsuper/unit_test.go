@@ -129,6 +129,21 @@ func TestTheInstalledUnitHoldsTooFew(t *testing.T) {
 	}
 }
 
+func TestTheInstalledUnitFailsAfterAKill(t *testing.T) {
+	cfg := &config.Config{Path: "/etc/q.yaml"}
+	for text, want := range map[string]int{
+		"argv[]=/q run --config /etc/q.yaml ; x\nSuccessExitStatus=\n":       1,
+		"argv[]=/q run --config /etc/q.yaml ; x\nSuccessExitStatus=15 75\n":  1,
+		"argv[]=/q run --config /etc/q.yaml ; x\nSuccessExitStatus=5\n":      0,
+		"argv[]=/q run --config /etc/q.yaml ; x\n":                           0, // not said
+		"argv[]=/q run --config /etc/other/q.yaml ; x\nSuccessExitStatus=\n": 0,
+	} {
+		if got := unitProblems(text, cfg); len(got) != want || want == 1 && !strings.Contains(got[0].String(), "SuccessExitStatus=5") {
+			t.Errorf("%s: %v", text, got)
+		}
+	}
+}
+
 // What is printed is what systemd understands, names with blanks included.
 func TestTheUnitIsVerified(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a b")
