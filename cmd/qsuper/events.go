@@ -52,13 +52,15 @@ func newEventsCmd(a *app) *cobra.Command {
 func runEvents(ctx context.Context, c *control.Client, o eventsOptions, out *screen) error {
 	w := bufio.NewWriter(out)
 	ask := control.Stream{Names: o.names, Last: o.lines, Follow: o.follow}
+	width := narrowestName
 	return follow(ctx, c, out, ask, func(ask control.Stream, at cursors) error {
 		err := c.Events(ctx, ask, func(e control.Event) error {
 			at.keep("", e.Cursor)
 			if out.json {
 				writeJSONLine(w, e)
 			} else {
-				fmt.Fprintln(w, eventLine(out, clock(e.At), e))
+				width = max(width, len([]rune(subject(e)))) // what follows keeps to it
+				fmt.Fprintln(w, eventLine(out, clock(e.At), width, e))
 			}
 			if o.follow {
 				return w.Flush()
@@ -75,8 +77,11 @@ func writeJSONLine(w io.Writer, v any) {
 	_ = e.Encode(v) // wire types always encode, and w keeps its first error
 }
 
-// eventLine is time, who, transition and reason.
-func eventLine(out *screen, at string, e control.Event) string {
+// narrowestName is the least width of the column of names.
+const narrowestName = 16
+
+// subject is who an event is about.
+func subject(e control.Event) string {
 	who := oneLine(e.Consumer)
 	if e.Slot != nil {
 		who += fmt.Sprintf("/%d", *e.Slot)
@@ -84,7 +89,12 @@ func eventLine(out *screen, at string, e control.Event) string {
 	if who == "" {
 		who = "daemon"
 	}
-	parts := []string{out.paint(dim, at), fmt.Sprintf("%-16s", who)}
+	return who
+}
+
+// eventLine is time, who, transition and reason.
+func eventLine(out *screen, at string, width int, e control.Event) string {
+	parts := []string{out.paint(dim, at), fmt.Sprintf("%-*s", width, subject(e))}
 	if e.From != "" || e.To != "" {
 		change := oneLine(e.From) + " " + out.sign("→", "->") + " " + oneLine(e.To)
 		parts = append(parts, out.paint(phaseStyle(control.SlotStatus{Phase: e.To}), fmt.Sprintf("%-20s", change)))

@@ -55,7 +55,7 @@ func newFeed(ctx context.Context, c *control.Client, out *screen, name string, e
 		read = func(ask control.Stream, at cursors) error {
 			return c.Events(ctx, ask, func(e control.Event) error {
 				at.keep("", e.Cursor)
-				f.put(eventLine(&quiet, timeOfDay(e.At), e))
+				f.put(eventLine(&quiet, timeOfDay(e.At), narrowestName, e))
 				return nil
 			})
 		}
