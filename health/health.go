@@ -67,6 +67,16 @@ type Holder interface {
 	Lag() time.Duration
 }
 
+// Finder is a Meter for which an empty queue and a wrong name look the same.
+type Finder interface {
+	Meter
+
+	// Elsewhere looks for a queue that may be meant by q, which seems to be empty, under
+	// another name, and says in words for a user what to write; "" = there is none. It
+	// only reads, but a lot: it is for a person who asks, not for every interval.
+	Elsewhere(ctx context.Context, q Queue) (string, error)
+}
+
 // Lister is a Conn that can name the messages in progress.
 type Lister interface {
 	Conn

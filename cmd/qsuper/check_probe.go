@@ -30,6 +30,17 @@ type queueReport struct {
 	Delayed       *int64   `json:"delayed,omitempty"`
 	OldestSeconds *float64 `json:"oldest_seconds,omitempty"`
 	Consumers     *int64   `json:"consumers,omitempty"`
+	Hint          string   `json:"hint,omitempty"` // where the queue may be instead
+}
+
+// empty says that nothing was found, be it that there is nothing or that it is elsewhere.
+func (q *queueReport) empty() bool {
+	for _, n := range []*int64{q.Ready, q.InFlight, q.Delayed} {
+		if n != nil && *n > 0 {
+			return false
+		}
+	}
+	return q.State != string(health.Unknown)
 }
 
 // closeTimeout is what a connection gets to say goodbye.
@@ -66,7 +77,11 @@ func probeOne(ctx context.Context, cfg *config.Config, c *config.Connection) pro
 		r.State = "down"
 	}
 	for i, reading := range o.Readings {
-		r.Queues = append(r.Queues, queueOf(names[i], queues[i], reading))
+		report := queueOf(names[i], queues[i], reading)
+		if o.Up && report.empty() {
+			report.Hint = health.Elsewhere(ctx, c.Spec, queues[i])
+		}
+		r.Queues = append(r.Queues, report)
 	}
 	return r
 }
@@ -128,5 +143,12 @@ func printProbes(out *screen, reports []probeReport) {
 	if len(queues.rows) > 0 {
 		out.printf("\n")
 		queues.write(out)
+	}
+	for _, r := range reports {
+		for _, q := range r.Queues {
+			if q.Hint != "" {
+				out.printf("%s %s seems to be empty, but %s\n", out.paint(yellow, "warning:"), oneLine(q.Consumer), oneLine(q.Hint))
+			}
+		}
 	}
 }

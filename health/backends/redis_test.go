@@ -366,3 +366,44 @@ func TestRedisRefuses(t *testing.T) {
 		t.Errorf("got %+v", o)
 	}
 }
+
+// A queue that is looked for under a wrong prefix seems to be empty: what is behind
+// another one is found, if it can be a queue and carries exactly its name.
+func TestRedisElsewhere(t *testing.T) {
+	t.Parallel()
+	r := newRedisRig(t)
+	r.do("RPUSH", "shop_database_queues:orders", "job")
+	r.do("ZADD", "busy_queues:mails:reserved", 1, "job")
+	r.do("RPUSH", "app:plain", "job")
+	r.do("XADD", "app:events", "*", "a", "b")
+	r.do("RPUSH", "other:bulk:wait", "job")
+	r.do("RPUSH", "ns:queue:low", "job")
+	r.do("SET", "cache:text", "x")
+	r.do("RPUSH", "shop_queues:orders_old", "job")
+	r.do("RPUSH", "x:a*b", "job")
+	r.do("RPUSH", "x:acb", "job")
+	for _, c := range []struct {
+		q    health.Queue
+		want string
+	}{
+		{health.Queue{Name: "orders", Layout: "laravel"}, `"shop_database_"`},
+		{health.Queue{Name: "orders", Layout: "laravel", Prefix: "laravel_database_"}, `"shop_database_"`},
+		{health.Queue{Name: "orders", Layout: "laravel", Prefix: "shop_database_"}, ""},
+		{health.Queue{Name: "mails", Layout: "laravel"}, `"busy_"`},
+		{health.Queue{Name: "nothing", Layout: "laravel"}, ""},
+		{health.Queue{Name: "plain", Layout: "list"}, `"app:"`},
+		{health.Queue{Name: "events", Layout: "stream"}, `"app:"`},
+		{health.Queue{Name: "bulk", Layout: "bullmq"}, `"other"`},
+		{health.Queue{Name: "low", Layout: "sidekiq"}, `"ns:"`},
+		{health.Queue{Name: "text", Layout: "list"}, ""},
+		{health.Queue{Name: "a*b", Layout: "list"}, `"x:"`},
+	} {
+		got := health.Elsewhere(t.Context(), r.plain(t), c.q)
+		if (c.want == "") != (got == "") || !strings.Contains(got, c.want) {
+			t.Errorf("%+v: %q, not %s", c.q, got, c.want)
+		}
+	}
+	if got := health.Elsewhere(t.Context(), r.spec(t, "127.0.0.1:1", nasty, ""), health.Queue{Name: "orders", Layout: "laravel"}); got != "" {
+		t.Errorf("without a server: %q", got)
+	}
+}
