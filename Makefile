@@ -31,7 +31,7 @@ test: packages build unit volume servers acceptance ## everything, against real 
 # nothing is said, for what other threads are about to report.
 unit: ## packages on their own
 	$(GO) test $(PURE)
-	GORACE=atexit_sleep_ms=50 $(GO) test -race -p 3 -parallel 8 ./keeper ./runner ./logs $(RACE)
+	GORACE=atexit_sleep_ms=50 $(GO) test -race -p 3 -parallel 16 ./keeper ./runner ./logs $(RACE)
 
 volume: ## those of them that `unit` runs with little: many random rounds, much output
 	$(GO) test -count=1 -timeout 10m -run 'TestRandomSchedules' ./lease -rounds 1000

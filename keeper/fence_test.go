@@ -160,7 +160,7 @@ func TestTheNextKeeperFences(t *testing.T) {
 }
 
 func TestALeaseIsHandedOver(t *testing.T) {
-	r, l, st, until := leased(t, 20*time.Second, time.Second, "ignore-term")
+	r, l, st, until := leased(t, 12*time.Second, time.Second, "ignore-term")
 	_, slots := r.upgrade(l)
 	if got := slots[slot0]; got.PID != st.PID || got.Lease == nil || *got.Lease != (Lease{Token: 7, Until: until, Fence: time.Second}) {
 		t.Fatalf("%+v", got)
@@ -202,6 +202,7 @@ func (l *link) lives(r *rig, d time.Duration) {
 // A keeper that was stopped while the lease was renewed ends nothing: it hears of
 // that before it looks at the time, also when its lease would be over by now.
 func TestAKeeperThatWasStopped(t *testing.T) {
+	t.Parallel()
 	for name, stand := range map[string]time.Duration{"when it should ask": -3 * time.Second, "when it should kill": -time.Second, "for longer than the lease": 2 * time.Second} {
 		t.Run(name, func(t *testing.T) {
 			r, l, st, until := leased(t, 8*time.Second, 2*time.Second, "ignore-term")
@@ -221,6 +222,7 @@ func TestAKeeperThatWasStopped(t *testing.T) {
 // A host that stood still has an engine that stood still: it is given a moment for
 // renewing, out of the grace. Without a renewal the process ends in time.
 func TestAHostThatStoodStill(t *testing.T) {
+	t.Parallel()
 	renewed := func(r *rig, l *link, until time.Duration) {
 		<-time.After(500 * time.Millisecond)
 		if err := l.Extend(ExtendRequest{Until: until + time.Minute, Tokens: map[string]uint64{slot0: 7}}); err != nil {

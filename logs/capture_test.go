@@ -85,6 +85,7 @@ func TestRotationLosesNothing(t *testing.T) {
 	for _, prefix := range []string{PrefixNone, PrefixTime, PrefixJSON} {
 		for _, compress := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/compress=%v", prefix, compress), func(t *testing.T) {
+				t.Parallel()
 				rotateUnderWriters(t, prefix, compress)
 			})
 		}

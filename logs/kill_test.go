@@ -43,6 +43,7 @@ func killOptions(path string, maxSize int) Options {
 func TestKilledPumpLosesNothing(t *testing.T) {
 	for _, maxSize := range []int{0, 1 << 20} {
 		t.Run(fmt.Sprint("max_size ", maxSize), func(t *testing.T) {
+			t.Parallel()
 			lines := max(60_000, 25**lines) // enough for five kills on any machine
 			path := filepath.Join(t.TempDir(), "a.log")
 			c := newConsumer(t) // its descriptor keeps the pipe while nobody captures

@@ -138,6 +138,7 @@ func (f *following) text() string {
 func TestFollowAcrossRotations(t *testing.T) {
 	for _, compress := range []bool{false, true} {
 		t.Run(fmt.Sprint("compress=", compress), func(t *testing.T) {
+			t.Parallel()
 			const writers = 8
 			lines := 2 * *lines
 			p, dir := startPump(t, nil), t.TempDir()
