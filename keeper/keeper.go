@@ -72,7 +72,7 @@ type keeper struct {
 	null      int
 	contained string             // see Hello
 	tree      *proc.Cgroups      // nil: processes are held together by their sessions only
-	deaf      bool               // nobody counts out-of-memory kills in groups made from now on
+	deaf      bool               // nobody counts out-of-memory kills in the groups
 	refused   map[string]refusal // controllers that cannot be had
 	kin       kin                // what this turn of the loop knows of processes without a cgroup
 	oom       *proc.OOM          // nil: the keeper is not protected

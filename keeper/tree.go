@@ -117,10 +117,17 @@ func (r *run) killTree() {
 	}
 }
 
-// lookForCounts finds out whether groups made from now on count out-of-memory kills. To
-// ask each of them for a file that it has not would cost every start.
+// lookForCounts finds out whether groups count out-of-memory kills. To ask each of them
+// for a file that it has not would cost every start. Groups that are there already begin
+// to count when the controller is enabled.
 func (k *keeper) lookForCounts() {
-	k.deaf = !slices.Contains(k.tree.Controllers(), "memory")
+	deaf := !slices.Contains(k.tree.Controllers(), "memory")
+	if k.deaf && !deaf {
+		for _, s := range k.slots {
+			s.deaf = false
+		}
+	}
+	k.deaf = deaf
 }
 
 // oomKills is how many processes of the slot the kernel has killed for want of

@@ -76,10 +76,12 @@ func probeOne(ctx context.Context, cfg *config.Config, c *config.Connection) pro
 	if !o.Up {
 		r.State = "down"
 	}
+	looking, stop := context.WithTimeout(ctx, c.Timeout) // for all of them
+	defer stop()
 	for i, reading := range o.Readings {
 		report := queueOf(names[i], queues[i], reading)
 		if o.Up && report.empty() {
-			report.Hint = health.Elsewhere(ctx, c.Spec, queues[i])
+			report.Hint = health.Elsewhere(looking, c.Spec, queues[i])
 		}
 		r.Queues = append(r.Queues, report)
 	}
