@@ -149,6 +149,8 @@ func give(names ...string) error {
 func (s *Postgres) launch(bin string) error {
 	argv := unprivileged(filepath.Join(bin, "postgres"), "-D", filepath.Join(s.dir, "data"), "-k", s.dir, "-p", strconv.Itoa(s.port),
 		"-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "max_connections=40",
+		// In its own directory: what is in /dev/shm stays there when the server is killed.
+		"-c", "dynamic_shared_memory_type=mmap",
 		"-c", "ssl=on", "-c", "ssl_cert_file="+s.CA, "-c", "ssl_key_file="+s.Key, "-c", "ssl_ca_file="+s.CA)
 	server, err := start(s.dir, false, []string{"PATH=/usr/bin:/bin", "HOME=" + s.dir}, argv...)
 	if err != nil {
