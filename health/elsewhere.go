@@ -8,24 +8,15 @@ import "context"
 func Elsewhere(ctx context.Context, s Spec, q Queue) (hint string) {
 	ctx, cancel := context.WithTimeout(ctx, Timeout(s))
 	defer cancel()
-	defer func() {
-		if recover() != nil {
-			hint = "" // it would have been a help, no more
+	// An error says nothing to whoever asks: it would have been a help, no more.
+	_ = aside(ctx, s, func(conn Conn) error {
+		finder, able := conn.(Finder)
+		if !able {
+			return nil
 		}
-	}()
-	conn, err := s.Open()
-	if err != nil {
-		return ""
-	}
-	defer closeQuietly(conn)
-	finder, able := conn.(Finder)
-	if !able {
-		return ""
-	}
-	stop := context.AfterFunc(ctx, func() { closeQuietly(conn) })
-	defer stop()
-	if hint, err = finder.Elsewhere(ctx, q); err != nil {
-		return ""
-	}
-	return redact(conn, hint)
+		found, err := finder.Elsewhere(ctx, q)
+		hint = redact(conn, found)
+		return err
+	})
+	return hint
 }

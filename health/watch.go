@@ -55,24 +55,33 @@ func isDenied(err error) bool {
 	return yes
 }
 
-// listen is one attempt. When the backend does not come back by itself at the
-// end of ctx, its connection is closed under it.
+// listen is one attempt.
 func (p *Probe) listen(ctx context.Context, queues []Queue, wake func()) (able bool, err error) {
+	able = true
+	err = aside(ctx, p.spec, func(conn Conn) error {
+		waker, ok := conn.(Waker)
+		if able = ok; !ok {
+			return nil
+		}
+		return waker.Watch(ctx, queues, wake)
+	})
+	return able, err
+}
+
+// aside calls f with a connection of its own. When f does not come back by itself at
+// the end of ctx, the connection is closed under it.
+func aside(ctx context.Context, s Spec, f func(Conn) error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			able, err = true, fmt.Errorf("watch panicked: %v", v)
+			err = fmt.Errorf("backend panicked: %v", v)
 		}
 	}()
-	conn, err := p.spec.Open()
+	conn, err := s.Open()
 	if err != nil {
-		return true, err
+		return err
 	}
 	defer closeQuietly(conn)
-	waker, able := conn.(Waker)
-	if !able {
-		return false, nil
-	}
 	stop := context.AfterFunc(ctx, func() { closeQuietly(conn) })
 	defer stop()
-	return true, waker.Watch(ctx, queues, wake)
+	return f(conn)
 }

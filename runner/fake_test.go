@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -16,6 +14,7 @@ import (
 	"time"
 
 	"qsuper/config"
+	"qsuper/internal/bubble"
 	"qsuper/keeper"
 	"qsuper/schedule"
 	"qsuper/trace"
@@ -23,13 +22,7 @@ import (
 
 var rounds = flag.Int("rounds", 3, "fleets of each random test")
 
-// TestMain leaves one processor: timers of a bubble share one context of the race
-// detector, and with Go 1.26 it crashes (in __tsan::SlotLock) when two threads
-// run them at once. Races are found all the same, by what happens before what.
-func TestMain(m *testing.M) {
-	runtime.GOMAXPROCS(1)
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { bubble.Main(m) }
 
 // fakeKeeper keeps children that exist in fake time only. It is strict where
 // the real one is: two processes in a slot, or a start of what was not

@@ -27,14 +27,10 @@ func (r *redisConn) Elsewhere(ctx context.Context, q health.Queue) (string, erro
 	other := q
 	other.Prefix = mark
 	var ends []string
-	for _, key := range redisWakes(other) {
-		if end, ok := strings.CutPrefix(key, mark); ok {
-			ends = append(ends, end)
-		}
+	for _, key := range redisKeys(other) {
+		ends = append(ends, strings.TrimPrefix(key, mark))
 	}
-	if q.Layout == "laravel" {
-		ends = append(ends, "queues:"+q.Name+":reserved")
-	}
+	own := redisKeys(q)
 	var cursor uint64
 	asked := 0
 	for range scanSteps {
@@ -45,7 +41,7 @@ func (r *redisConn) Elsewhere(ctx context.Context, q health.Queue) (string, erro
 		slices.Sort(keys)
 		for _, key := range keys {
 			prefix, is := cutEnd(key, ends)
-			if !is || prefix == q.Prefix || asked == scanTypes {
+			if !is || slices.Contains(own, key) || asked == scanTypes {
 				continue
 			}
 			asked++
@@ -58,6 +54,15 @@ func (r *redisConn) Elsewhere(ctx context.Context, q health.Queue) (string, erro
 		}
 	}
 	return "", nil
+}
+
+// redisKeys are the keys by which a queue is known that is not empty.
+func redisKeys(q health.Queue) []string {
+	keys := redisWakes(q)
+	if q.Layout == "laravel" {
+		keys = append(keys, keys[0]+":reserved")
+	}
+	return keys
 }
 
 // cutEnd cuts the first of ends that s ends with.

@@ -377,6 +377,7 @@ func TestRedisElsewhere(t *testing.T) {
 	r.do("RPUSH", "app:plain", "job")
 	r.do("XADD", "app:events", "*", "a", "b")
 	r.do("RPUSH", "other:bulk:wait", "job")
+	r.do("RPUSH", "bull:letters:wait", "job")
 	r.do("RPUSH", "ns:queue:low", "job")
 	r.do("SET", "cache:text", "x")
 	r.do("RPUSH", "shop_queues:orders_old", "job")
@@ -394,6 +395,8 @@ func TestRedisElsewhere(t *testing.T) {
 		{health.Queue{Name: "plain", Layout: "list"}, `"app:"`},
 		{health.Queue{Name: "events", Layout: "stream"}, `"app:"`},
 		{health.Queue{Name: "bulk", Layout: "bullmq"}, `"other"`},
+		{health.Queue{Name: "bulk", Layout: "bullmq", Prefix: "other"}, ""},
+		{health.Queue{Name: "letters", Layout: "bullmq"}, ""}, // its own, behind the default prefix
 		{health.Queue{Name: "low", Layout: "sidekiq"}, `"ns:"`},
 		{health.Queue{Name: "text", Layout: "list"}, ""},
 		{health.Queue{Name: "a*b", Layout: "list"}, `"x:"`},

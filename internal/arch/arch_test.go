@@ -52,6 +52,7 @@ var imports = map[string][]string{
 	"internal/failpoint": {},
 	"internal/pattern":   {},
 	"internal/vfork":     {},
+	"internal/bubble":    {},
 	"internal/arch":      {},
 }
 
@@ -225,6 +226,30 @@ func TestPatternsAreLazy(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestBubblesHaveOneProcessor: see package bubble.
+func TestBubblesHaveOneProcessor(t *testing.T) {
+	uses, calls := map[string]bool{}, map[string]bool{
+		"../../keeper": true, // one goroutine a bubble; its other tests need the processors
+	}
+	sources(t, func(path string) {
+		if !strings.HasSuffix(path, "_test.go") || strings.Contains(path, "internal/arch") {
+			return
+		}
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dir := filepath.ToSlash(filepath.Dir(path))
+		uses[dir] = uses[dir] || strings.Contains(string(raw), `"testing/synctest"`)
+		calls[dir] = calls[dir] || strings.Contains(string(raw), "bubble.Main(m)")
+	})
+	for dir, is := range uses {
+		if is && !calls[dir] {
+			t.Errorf("%s has tests in bubbles, and no TestMain that calls bubble.Main", dir)
+		}
+	}
 }
 
 // TestNothingIsSkipped: a test that cannot run is no test that passed.
